@@ -1,0 +1,98 @@
+import { sha256 } from "@keyfold/core/crypto"
+import { encodePairs, type Pair } from "./context.ts"
+
+/** What a wrap is for (docs/format.md, "Wrap binding"); a wrap for one purpose never opens for another. */
+export const PURPOSE = Object.freeze({ message: 1, dataKey: 2, leaseKey: 3, rootKey: 4, canary: 5 })
+/** How a wrap takes part: made by its KEK, made under a lease of it, or companion of the wrap before it. */
+export const ROLE = Object.freeze({ direct: 0, leased: 1, companion: 2 })
+
+/** Length in bytes of a wrap binding. */
+export const BINDING_BYTES = 71
+
+/** What the wraps of one envelope share in their bindings. */
+export type EnvelopeBinding = {
+  readonly suite: number
+  readonly kind: number
+  readonly policy: number
+  readonly wrapCount: number
+  readonly salt: Uint8Array
+  readonly contextDigest: Uint8Array
+}
+
+/** The binding of one wrap of an envelope, 71 bytes. */
+export function wrapBinding(of: EnvelopeBinding, mask: number, slot: number, role: number): Uint8Array {
+  return bindingBytes(of.suite, of.kind, of.policy, of.wrapCount, mask, slot, role, of.salt, of.contextDigest)
+}
+
+/** What a wrap outside an envelope is bound to: a lease key, a root key, a canary. */
+export type Scope = {
+  readonly purpose: "leaseKey" | "rootKey" | "canary"
+  readonly providerId: string
+  readonly keyId: string
+  readonly owner: string
+  readonly environment: string
+  /** Sorted by name; empty for a root key. */
+  readonly covered: readonly Pair[]
+}
+
+/** The binding of a wrap outside an envelope, 71 bytes. `salt` is 16 random bytes that are kept beside the wrap. */
+export function scopedBinding(scope: Scope, salt: Uint8Array): Uint8Array {
+  const purpose = PURPOSE[scope.purpose]
+  const fields: Uint8Array[] = [scope.providerId, scope.keyId, scope.owner, scope.environment].map((field) =>
+    utf8.encode(field),
+  )
+  fields.push(scope.covered.length === 0 ? new Uint8Array(0) : encodePairs(scope.covered))
+  const bytes = new Uint8Array(
+    SCOPE_LABEL.length + 1 + fields.reduce((sum, field) => sum + 2 + field.length, 0),
+  )
+  const view = new DataView(bytes.buffer)
+  bytes.set(SCOPE_LABEL)
+  bytes[SCOPE_LABEL.length] = purpose
+  let offset = SCOPE_LABEL.length + 1
+  for (const field of fields) {
+    view.setUint16(offset, field.length)
+    bytes.set(field, offset + 2)
+    offset += 2 + field.length
+  }
+  return bindingBytes(SUITE, purpose, 0, 0, 0, 0, 0, salt, sha256(bytes))
+}
+
+/** The same binding for a wrap made under a lease: only the role differs. */
+export function leasedBinding(binding: Uint8Array): Uint8Array {
+  const leased = binding.slice()
+  leased[ROLE_OFFSET] = ROLE.leased
+  return leased
+}
+
+function bindingBytes(
+  suite: number,
+  purpose: number,
+  policy: number,
+  wrapCount: number,
+  mask: number,
+  slot: number,
+  role: number,
+  salt: Uint8Array,
+  digest: Uint8Array,
+): Uint8Array {
+  const bytes = new Uint8Array(BINDING_BYTES)
+  bytes.set(LABEL)
+  bytes[15] = suite
+  bytes[16] = purpose
+  bytes[17] = policy
+  bytes[18] = wrapCount
+  bytes[19] = mask >> 8
+  bytes[20] = mask & 0xff
+  bytes[21] = slot
+  bytes[ROLE_OFFSET] = role
+  bytes.set(salt, 23)
+  bytes.set(digest, 39)
+  return bytes
+}
+
+const utf8 = new TextEncoder()
+const LABEL = utf8.encode("keyfold/v1/wrap")
+const SCOPE_LABEL = utf8.encode("keyfold/v1/scope")
+const ROLE_OFFSET = 22
+/** The one suite of version 1: AES-256-GCM, HMAC-SHA-512 key derivation, HMAC-SHA-256 header MAC. */
+export const SUITE = 1
