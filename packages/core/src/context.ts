@@ -16,6 +16,8 @@ export type ParsedContext = {
   readonly canonical: Uint8Array
   /** SHA-256 of the domain label and the canonical bytes. Do not change it. */
   readonly digest: Uint8Array
+  /** The same pairs as a frozen object without prototype. */
+  readonly object: KeyContext
 }
 
 /**
@@ -30,13 +32,6 @@ export function parseContext(context: KeyContext): ParsedContext {
   const parsed = buildContext(pairs)
   if (cacheKey.length <= MAX_CACHED_LENGTH) cache.set(cacheKey, parsed)
   return parsed
-}
-
-/** A frozen plain object (without prototype) with the pairs of `parsed`. */
-export function contextObject(parsed: ParsedContext): KeyContext {
-  const object: Record<string, string> = Object.create(null)
-  for (const { name, value } of parsed.pairs) object[name] = value
-  return Object.freeze(object)
 }
 
 /** Canonical bytes of pairs that are already validated and sorted. */
@@ -132,7 +127,14 @@ function buildContext(unsorted: Pair[]): ParsedContext {
   const labelled = new Uint8Array(CONTEXT_LABEL.length + canonical.length)
   labelled.set(CONTEXT_LABEL)
   labelled.set(canonical, CONTEXT_LABEL.length)
-  return Object.freeze({ pairs: Object.freeze(pairs), canonical, digest: sha256(labelled) })
+  const object: Record<string, string> = Object.create(null)
+  for (const { name, value } of pairs) object[name] = value
+  return Object.freeze({
+    pairs: Object.freeze(pairs),
+    canonical,
+    digest: sha256(labelled),
+    object: Object.freeze(object),
+  })
 }
 
 /** Which rule of law 1 a pair breaks, or undefined. Says lengths, never content. */

@@ -10,6 +10,8 @@ import { RandomPool } from "./random-pool.ts"
 /** A key in the form this backend takes: its bytes. */
 export type SecretKey = Uint8Array
 
+export type Sealed = { readonly ciphertext: Uint8Array; readonly tag: Uint8Array }
+
 /** The name of this backend, for reports. */
 export const backend = "@noble"
 
@@ -33,6 +35,12 @@ export function sealInto(
   offset: number,
 ): void {
   out.set(gcm(key, iv, aad).encrypt(plaintext), offset)
+}
+
+/** The same for a stream: ciphertext and tag as two arrays. */
+export function seal(key: SecretKey, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Sealed {
+  const sealed = gcm(key, iv, aad).encrypt(plaintext)
+  return { ciphertext: sealed.subarray(0, plaintext.length), tag: sealed.subarray(plaintext.length) }
 }
 
 /** Opens what `sealInto` wrote; undefined if the tag does not hold. */

@@ -1,0 +1,234 @@
+import type { Pair } from "./context.ts"
+import { decryptionFailed, type FailureCode, KeyfoldError } from "./errors.ts"
+import type { Kek, KekCallOptions } from "./kek.ts"
+
+/** The methods of a keyfold, as events name them. */
+export type OperationName =
+  | "encrypt"
+  | "decrypt"
+  | "rewrap"
+  | "reencrypt"
+  | "generateDataKey"
+  | "decryptDataKey"
+  | "rekeyDataKey"
+  | "encryptStream"
+  | "decryptStream"
+  | "decryptRange"
+
+/** What an observer is told: one event for each KEK call, and one for each operation. Never a value. */
+export type KeyfoldEvent =
+  | {
+      readonly type: "kek"
+      readonly operation: OperationName
+      readonly action: "wrap" | "unwrap"
+      readonly providerId: string
+      readonly keyId: string
+      /** Undefined where the call succeeded. */
+      readonly code: FailureCode | undefined
+      readonly durationMs: number
+      /** Whether a lease answered without its CMK; undefined where there is no lease. */
+      readonly leaseHit: boolean | undefined
+    }
+  | {
+      readonly type: "operation"
+      readonly operation: OperationName
+      readonly code: FailureCode | undefined
+      /** For a stream: until its first byte can be read. */
+      readonly durationMs: number
+    }
+
+/** What the KEK calls of one operation share. */
+export type Operation = {
+  readonly name: OperationName
+  /** Bound of each KEK call, its retries included, in milliseconds. */
+  readonly deadlineMs: number
+  readonly signal: AbortSignal | undefined
+  readonly onEvent: ((event: KeyfoldEvent) => void) | undefined
+  /** Unwraps in flight that equal ones may share (`decryptMany`). */
+  readonly inFlight: Map<string, Promise<Uint8Array>> | undefined
+}
+
+/**
+ * Runs one call of a KEK under its deadline and the operation's signal. A synchronous answer is given back as it
+ * is. Never throws: a failure is returned, wrapped once.
+ */
+export function callKek<T>(
+  operation: Operation,
+  action: "wrap" | "unwrap",
+  kek: Kek,
+  covered: readonly Pair[],
+  call: (options: KekCallOptions) => T | Promise<T>,
+  discard: (late: T) => void,
+): T | KeyfoldError | Promise<T | KeyfoldError> {
+  const report = operation.onEvent === undefined ? undefined : reporter(operation, action, kek)
+  const options = new CallOptions(report)
+  let answer: T | Promise<T>
+  try {
+    answer = call(options)
+  } catch (error) {
+    const failure = kekFailure(kek, covered, error)
+    report?.done(failure.code)
+    return failure
+  }
+  if (!(answer instanceof Promise)) {
+    report?.done(undefined)
+    return answer
+  }
+  return settle(operation, kek, covered, answer, options, discard).then((result) => {
+    report?.done(result instanceof KeyfoldError ? result.code : undefined)
+    return result
+  })
+}
+
+/** @throws KeyfoldError `ABORTED` if the caller's signal has fired */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw aborted(signal)
+}
+
+export function aborted(signal: AbortSignal): KeyfoldError {
+  return new KeyfoldError("ABORTED", "the operation was aborted by its caller", { cause: signal.reason })
+}
+
+/** Tells an observer; whatever it throws is its own affair and never changes the operation. */
+export function emit(operation: Operation, event: KeyfoldEvent): void {
+  try {
+    operation.onEvent?.(event)
+  } catch {
+    // An observer cannot make a decryption fail, and has no way to be told.
+  }
+}
+
+/** The abort controller is made only for a KEK that asks for the signal: a local one never does. */
+class CallOptions implements KekCallOptions {
+  readonly onLease: ((hit: boolean) => void) | undefined
+  #controller: AbortController | undefined
+
+  constructor(report: Reporter | undefined) {
+    this.onLease = report?.onLease
+  }
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController()
+    return this.#controller.signal
+  }
+
+  cancel(reason: KeyfoldError): void {
+    this.#controller?.abort(reason)
+  }
+}
+
+function settle<T>(
+  operation: Operation,
+  kek: Kek,
+  covered: readonly Pair[],
+  answer: Promise<T>,
+  options: CallOptions,
+  discard: (late: T) => void,
+): Promise<T | KeyfoldError> {
+  const { deadlineMs, signal } = operation
+  return new Promise((resolve) => {
+    let open = true
+    const finish = (result: T | KeyfoldError) => {
+      open = false
+      clearTimeout(timer)
+      signal?.removeEventListener("abort", onAbort)
+      resolve(result)
+    }
+    const cancel = (failure: KeyfoldError) => {
+      options.cancel(failure)
+      finish(failure)
+    }
+    const onAbort = () => cancel(aborted(signal as AbortSignal))
+    const timer = setTimeout(
+      () => cancel(keyFailure("TIMEOUT", kek, covered, `no answer within ${deadlineMs} ms`)),
+      deadlineMs,
+    )
+    signal?.addEventListener("abort", onAbort)
+    if (signal?.aborted) onAbort()
+    answer.then(
+      (value) => (open ? finish(value) : discard(value)),
+      (error: unknown) => {
+        if (open) finish(kekFailure(kek, covered, error))
+      },
+    )
+  })
+}
+
+/** Wraps what a KEK threw, once. A wrong binding and the like become the one failure without a name (law 7). */
+function kekFailure(kek: Kek, covered: readonly Pair[], error: unknown): KeyfoldError {
+  const code = error instanceof KeyfoldError ? error.code : kek.classify(error)
+  if (code === "DECRYPTION_FAILED") return decryptionFailed()
+  if (error instanceof KeyfoldError && error.providerId !== undefined) return error
+  const what = error instanceof KeyfoldError ? error.message : SAYS[code]
+  return keyFailure(code, kek, covered, what, error)
+}
+
+function keyFailure(
+  code: FailureCode,
+  kek: Kek,
+  covered: readonly Pair[],
+  what: string,
+  error?: unknown,
+): KeyfoldError {
+  const pairNames = covered.map((pair) => pair.name)
+  const details = error instanceof KeyfoldError ? error : undefined
+  const message = `the ${kek.providerId} key ${kek.keyId} for ${pairNames.join(", ")}: ${what}`
+  return new KeyfoldError(code, message, {
+    providerId: kek.providerId,
+    keyId: kek.keyId,
+    pairNames,
+    ...(details?.action !== undefined && { action: details.action }),
+    ...(details?.side !== undefined && { side: details.side }),
+    ...(details?.fix !== undefined && { fix: details.fix }),
+    ...(details?.retryAfterMs !== undefined && { retryAfterMs: details.retryAfterMs }),
+    cause: details?.cause ?? error,
+  })
+}
+
+const SAYS: Readonly<Record<FailureCode, string>> = {
+  INVALID_CONTEXT: "it refused the key context",
+  INVALID_ARGUMENT: "it refused an argument",
+  MALFORMED_ENVELOPE: "it refused the wrap as malformed",
+  UNSUPPORTED_VERSION: "it does not know the wrap's version",
+  DECRYPTION_FAILED: "decryption failed",
+  NO_ROUTE: "it has no route",
+  AMBIGUOUS_BINDING: "two bindings claim it",
+  KEY_NOT_FOUND: "it does not exist: check the key id of the binding, and that the key was not destroyed",
+  KEY_DISABLED: "it is disabled: enable it in its KMS to use this data again",
+  KEY_PENDING_DELETION: "it is scheduled for deletion: cancel the deletion to use this data again",
+  PERMISSION_DENIED: "its KMS denied the call: grant the missing permission",
+  THROTTLED: "its KMS is throttling: try again later, or raise its quota",
+  UNAVAILABLE: "its KMS cannot be reached: try again later",
+  TIMEOUT: "its KMS did not answer in time: try again later",
+  ABORTED: "the call was aborted",
+  STORE_FAILED: "its store failed",
+  STORE_FULL: "its store is full: make room and try again",
+  STORE_CORRUPT: "its store is damaged: restore it from a backup",
+  UNKNOWN: "it failed with an error that keyfold cannot name; see the cause",
+}
+
+type Reporter = {
+  readonly onLease: (hit: boolean) => void
+  readonly done: (code: FailureCode | undefined) => void
+}
+
+function reporter(operation: Operation, action: "wrap" | "unwrap", kek: Kek): Reporter {
+  const startedAt = performance.now()
+  let leaseHit: boolean | undefined
+  return {
+    onLease: (hit) => {
+      leaseHit = hit
+    },
+    done: (code) =>
+      emit(operation, {
+        type: "kek",
+        operation: operation.name,
+        action,
+        providerId: kek.providerId,
+        keyId: kek.keyId,
+        code,
+        durationMs: performance.now() - startedAt,
+        leaseHit,
+      }),
+  }
+}

@@ -1,0 +1,239 @@
+import { sha256 } from "@keyfold/core/crypto"
+import type { ParsedContext } from "./context.ts"
+import { type Header, identityOf, POLICY_BYTE, saltOf, sameIdentity, type Wrap } from "./envelope.ts"
+import { decryptionFailed, KeyfoldError } from "./errors.ts"
+import { worstFailure } from "./failure-order.ts"
+import type { Kek } from "./kek.ts"
+import { callKek, type Operation } from "./kek-call.ts"
+import { deriveKeys, type EnvelopeKeys, macHolds } from "./key-schedule.ts"
+import type { ReadCandidate } from "./route.ts"
+import { allowsAny, DEK_BYTES } from "./wrap.ts"
+import { ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
+
+/** An envelope whose header MAC has held. Wipe both when done. */
+export type Opened = { readonly dek: Uint8Array; readonly keys: EnvelopeKeys }
+
+/**
+ * Judges a header against the read candidates of its context, unwraps its DEK and checks its MAC. No KEK is called
+ * before every wrap has matched a candidate (design.md, law 5).
+ * @throws KeyfoldError `DECRYPTION_FAILED`, or what a KEK failed with
+ */
+export function openHeader(
+  operation: Operation,
+  header: Header,
+  context: ParsedContext,
+  candidates: readonly ReadCandidate[],
+): Opened | Promise<Opened> {
+  if (header.pairCount !== context.pairs.length) throw decryptionFailed()
+  const slots = matchWraps(header, candidates)
+  return header.policy === "all"
+    ? openWithAll(operation, header, context, slots)
+    : openWithAny(operation, header, context, slots)
+}
+
+type Slot = { readonly wrap: Wrap; readonly kek: Kek; readonly candidate: ReadCandidate }
+
+/** Match, coverage and companions, the `any` rule: in this order, and all before the first call. */
+function matchWraps(header: Header, candidates: readonly ReadCandidate[]): readonly Slot[] {
+  const { wraps, policy } = header
+  const slots: Slot[] = []
+  const used: ReadCandidate[] = []
+  let seen = 0
+  for (let i = 0; i < wraps.length; i++) {
+    const wrap = wraps[i] as Wrap
+    const candidate = candidates.find((each) => opens(each, wrap))
+    if (candidate === undefined || (seen & wrap.mask) !== 0) throw decryptionFailed()
+    seen |= wrap.mask
+    used.push(candidate)
+    slots.push({ wrap, kek: candidate.kek, candidate })
+    const { companion } = candidate
+    if (companion !== undefined) {
+      const next = wraps[++i]
+      if (next?.role !== ROLE.companion || !sameIdentity(next.identity, identityOf(companion))) {
+        throw decryptionFailed()
+      }
+      slots.push({ wrap: next, kek: companion, candidate })
+    }
+  }
+  if (seen !== 2 ** header.pairCount - 1) throw decryptionFailed()
+  if (policy === "any" && !allowsAny(used)) throw decryptionFailed()
+  return slots
+}
+
+/** Whether a wrap, not a companion, is one that this candidate made or could have made. */
+function opens(candidate: ReadCandidate, wrap: Wrap): boolean {
+  return (
+    wrap.role !== ROLE.companion &&
+    wrap.mask === candidate.mask &&
+    (candidate.lastVersion === undefined || wrap.keyVersion <= candidate.lastVersion) &&
+    sameIdentity(wrap.identity, identityOf(candidate.kek))
+  )
+}
+
+function openWithAll(
+  operation: Operation,
+  header: Header,
+  context: ParsedContext,
+  slots: readonly Slot[],
+): Opened | Promise<Opened> {
+  let pending = false
+  const answers = slots.map((slot, i) => {
+    const answer = unwrapSlot(operation, header, context, slot, i)
+    pending ||= answer instanceof Promise
+    return answer
+  })
+  const finish = (results: readonly (Uint8Array | KeyfoldError)[]): Opened => {
+    const dek = joinShares(results)
+    const opened = tryDek(dek, header, context)
+    if (opened === undefined) throw decryptionFailed()
+    return opened
+  }
+  if (!pending) return finish(answers as (Uint8Array | KeyfoldError)[])
+  return Promise.all(answers).then(finish)
+}
+
+async function openWithAny(
+  operation: Operation,
+  header: Header,
+  context: ParsedContext,
+  slots: readonly Slot[],
+): Promise<Opened> {
+  const failures: KeyfoldError[] = []
+  for (const [i, slot] of slots.entries()) {
+    const result = await unwrapSlot(operation, header, context, slot, i)
+    if (result instanceof KeyfoldError) {
+      if (result.code === "ABORTED") throw result
+      failures.push(result)
+      continue
+    }
+    const opened = tryDek(result, header, context)
+    if (opened !== undefined) return opened
+    failures.push(decryptionFailed())
+  }
+  throw worstFailure(failures, "any")
+}
+
+function unwrapSlot(
+  operation: Operation,
+  header: Header,
+  context: ParsedContext,
+  { wrap, kek, candidate }: Slot,
+  slot: number,
+): Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError> {
+  const wrapContext = {
+    binding: wrapBinding(
+      {
+        suite: SUITE,
+        kind: header.kind,
+        policy: POLICY_BYTE[header.policy],
+        wrapCount: header.wraps.length,
+        salt: saltOf(header.bytes),
+        contextDigest: context.digest,
+      },
+      wrap.mask,
+      slot,
+      wrap.role,
+    ),
+    covered: candidate.covered,
+    owner: candidate.owner,
+  }
+  const call = () =>
+    callKek(
+      operation,
+      "unwrap",
+      kek,
+      candidate.covered,
+      (options) => kek.unwrap(wrap, wrapContext, options),
+      wipe,
+    )
+  const { inFlight } = operation
+  return inFlight === undefined ? call() : shareCall(inFlight, flightKey(wrap, wrapContext.binding), call)
+}
+
+/**
+ * Lets equal unwraps in flight share one call, each with its own copy of the secret. A failure is not shared: who
+ * waited for it makes a call of its own.
+ */
+function shareCall(
+  inFlight: Map<string, Promise<Uint8Array>>,
+  key: string,
+  call: () => Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError>,
+): Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError> {
+  const running = inFlight.get(key)
+  if (running !== undefined)
+    return running.then(
+      (secret) => secret.slice(),
+      () => call(),
+    )
+  const answer = call()
+  if (!(answer instanceof Promise)) return answer
+  const shared = answer.then((result) => {
+    if (result instanceof KeyfoldError) throw result
+    return result
+  })
+  inFlight.set(key, shared)
+  return shared.then(
+    (secret) => {
+      inFlight.delete(key)
+      const own = secret.slice()
+      // Whoever waits has subscribed already, so its copy is made before this microtask.
+      queueMicrotask(() => secret.fill(0))
+      return own
+    },
+    (error: KeyfoldError) => {
+      inFlight.delete(key)
+      return error
+    },
+  )
+}
+
+/** The binding holds salt, slot and context; with the wrap itself it names one unwrap and no other. */
+function flightKey(wrap: Wrap, binding: Uint8Array): string {
+  const bytes = new Uint8Array(binding.length + wrap.identity.length + 4 + wrap.wrapped.length)
+  bytes.set(binding)
+  bytes.set(wrap.identity, binding.length)
+  new DataView(bytes.buffer).setUint32(binding.length + wrap.identity.length, wrap.keyVersion)
+  bytes.set(wrap.wrapped, binding.length + wrap.identity.length + 4)
+  return String.fromCharCode(...sha256(bytes))
+}
+
+/** XOR of all shares; wipes them. @throws the failure to report, if a share is missing */
+function joinShares(results: readonly (Uint8Array | KeyfoldError)[]): Uint8Array {
+  const failures: KeyfoldError[] = []
+  const shares: Uint8Array[] = []
+  for (const result of results) {
+    if (result instanceof KeyfoldError) failures.push(result)
+    else shares.push(result)
+  }
+  if (failures.length > 0 || shares.some((share) => share.length !== DEK_BYTES)) {
+    for (const share of shares) wipe(share)
+    throw failures.length > 0 ? worstFailure(failures, "all") : decryptionFailed()
+  }
+  const dek = shares[0] as Uint8Array
+  for (const share of shares.slice(1)) {
+    for (let i = 0; i < DEK_BYTES; i++) dek[i] = (dek[i] as number) ^ (share[i] as number)
+    wipe(share)
+  }
+  return dek
+}
+
+/** The opened header if this DEK's MAC holds; otherwise wipes it. A DEK of zeros, which forgers can reach, never does. */
+function tryDek(dek: Uint8Array, header: Header, context: ParsedContext): Opened | undefined {
+  if (dek.length === DEK_BYTES && !isZero(dek)) {
+    const keys = deriveKeys(dek, header.bytes, context.digest)
+    if (macHolds(keys.header, header.bytes)) return { dek, keys }
+    keys.wipe()
+  }
+  wipe(dek)
+  return undefined
+}
+
+function isZero(bytes: Uint8Array): boolean {
+  let or = 0
+  for (const byte of bytes) or |= byte
+  return or === 0
+}
+
+function wipe(bytes: Uint8Array): void {
+  bytes.fill(0)
+}

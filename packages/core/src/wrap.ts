@@ -1,0 +1,160 @@
+import { fillRandom } from "@keyfold/core/crypto"
+import type { ParsedContext } from "./context.ts"
+import {
+  IMMUTABLE_BYTES,
+  identityOf,
+  lowestBit,
+  POLICY_BYTE,
+  type Policy,
+  SALT_OFFSET,
+  type Wrap,
+} from "./envelope.ts"
+import { KeyfoldError } from "./errors.ts"
+import { worstFailure } from "./failure-order.ts"
+import type { Kek, WrapRecord } from "./kek.ts"
+import { MANAGED_PROVIDER_ID } from "./kek.ts"
+import { callKek, type Operation } from "./kek-call.ts"
+import type { RouteEntry } from "./route.ts"
+import { ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
+
+/** Length of a DEK, and of a share of it, in bytes. */
+export const DEK_BYTES = 32
+
+/**
+ * Wraps a DEK under every entry of a route, all at once (design.md, law 3).
+ * @throws KeyfoldError `INVALID_ARGUMENT` where the route refuses the policy, or what a KEK failed with
+ */
+export function wrapDek(
+  operation: Operation,
+  dek: Uint8Array,
+  immutable: Uint8Array,
+  context: ParsedContext,
+  policy: Policy,
+  entries: readonly RouteEntry[],
+): readonly Wrap[] | Promise<readonly Wrap[]> {
+  checkPolicy(policy, entries)
+  const slots = slotsOf(entries)
+  const shares = policy === "all" ? splitDek(dek, slots.length) : undefined
+  const binding = {
+    suite: SUITE,
+    kind: immutable[6] as number,
+    policy: POLICY_BYTE[policy],
+    wrapCount: slots.length,
+    salt: immutable.subarray(SALT_OFFSET, IMMUTABLE_BYTES),
+    contextDigest: context.digest,
+  }
+  let pending = false
+  const answers = slots.map(({ kek, entry, role }, slot) => {
+    const secret = shares?.[slot] ?? dek
+    const wrapContext = {
+      binding: wrapBinding(binding, entry.mask, slot, role),
+      covered: entry.covered,
+      owner: entry.owner,
+    }
+    const answer = callKek(
+      operation,
+      "wrap",
+      kek,
+      entry.covered,
+      (options) => kek.wrap(secret, wrapContext, options),
+      noSecret,
+    )
+    pending ||= answer instanceof Promise
+    return answer
+  })
+  const finish = (results: readonly (WrapRecord | KeyfoldError)[]): readonly Wrap[] => {
+    if (shares !== undefined) for (const share of shares) if (share !== dek) share.fill(0)
+    return collect(slots, results)
+  }
+  if (!pending) return finish(answers as (WrapRecord | KeyfoldError)[])
+  return Promise.all(answers).then(finish)
+}
+
+/**
+ * Whether `any` may stand over these entries: not over a mix of CMKs and managed KEKs, or of owners, and not with a
+ * public-key wrap, for then one of them could open, or make, what another's owner has revoked.
+ */
+export function allowsAny(entries: readonly RouteEntry[]): boolean {
+  const first = entries[0] as RouteEntry
+  return entries.every(
+    (entry) =>
+      entry.companion === undefined &&
+      entry.owner === first.owner &&
+      (entry.kek.providerId === MANAGED_PROVIDER_ID) === (first.kek.providerId === MANAGED_PROVIDER_ID),
+  )
+}
+
+type Slot = { readonly kek: Kek; readonly entry: RouteEntry; readonly role: number }
+
+/** Entries ordered by their lowest pair, a companion directly after its CMK. */
+function slotsOf(entries: readonly RouteEntry[]): readonly Slot[] {
+  const slots: Slot[] = []
+  const ordered = isOrdered(entries)
+    ? entries
+    : entries.toSorted((a, b) => lowestBit(a.mask) - lowestBit(b.mask))
+  for (const entry of ordered) {
+    slots.push({ kek: entry.kek, entry, role: ROLE.direct })
+    if (entry.companion !== undefined) slots.push({ kek: entry.companion, entry, role: ROLE.companion })
+  }
+  return slots
+}
+
+function isOrdered(entries: readonly RouteEntry[]): boolean {
+  for (let i = 1; i < entries.length; i++) {
+    if (lowestBit((entries[i - 1] as RouteEntry).mask) >= lowestBit((entries[i] as RouteEntry).mask))
+      return false
+  }
+  return true
+}
+
+function checkPolicy(policy: Policy, entries: readonly RouteEntry[]): void {
+  if (policy === "any" && !allowsAny(entries)) {
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      'this key context routes to a customer\'s key beside other keys, so that "any" would let one of them open ' +
+        'what the customer revokes: use policy: "all"',
+    )
+  }
+}
+
+/** n shares whose XOR is the DEK; any n - 1 of them are random. With one wrap the share is the DEK itself. */
+function splitDek(dek: Uint8Array, count: number): readonly Uint8Array[] {
+  if (count === 1) return [dek]
+  const shares: Uint8Array[] = []
+  const last = dek.slice()
+  for (let i = 1; i < count; i++) {
+    const share = new Uint8Array(DEK_BYTES)
+    fillRandom(share)
+    for (let byte = 0; byte < DEK_BYTES; byte++) {
+      last[byte] = (last[byte] as number) ^ (share[byte] as number)
+    }
+    shares.push(share)
+  }
+  shares.push(last)
+  return shares
+}
+
+function collect(slots: readonly Slot[], results: readonly (WrapRecord | KeyfoldError)[]): readonly Wrap[] {
+  const wraps: Wrap[] = []
+  const failures: KeyfoldError[] = []
+  results.forEach((result, slot) => {
+    if (result instanceof KeyfoldError) {
+      failures.push(result)
+      return
+    }
+    const { kek, entry, role } = slots[slot] as Slot
+    wraps.push({
+      identity: identityOf(kek),
+      keyVersion: result.keyVersion,
+      mask: entry.mask,
+      role: result.leased ? ROLE.leased : role,
+      leased: result.leased,
+      wrapped: result.wrapped,
+    })
+  })
+  if (failures.length > 0) throw worstFailure(failures, "all")
+  return wraps
+}
+
+/** A wrap that comes late holds no secret. */
+function noSecret(): void {}
