@@ -2,9 +2,8 @@ import { fillRandom } from "@keyfold/core/crypto"
 import { type KeyContext, parseContext } from "./context.ts"
 import type { Engine, OpenOptions } from "./engine.ts"
 import { KIND, type Policy } from "./envelope.ts"
-import { decryptionFailed } from "./errors.ts"
 import type { Operation } from "./kek-call.ts"
-import { formatter, type Output, openPayload, sameForm, sealPayload } from "./message.ts"
+import { DATA_KEY_BYTES, formatter, type Output, openPayload, sameForm, sealPayload } from "./message.ts"
 
 export type GenerateDataKeyOptions = {
   readonly context: KeyContext
@@ -25,9 +24,6 @@ export type RekeyOptions = OpenOptions & {
 export type DataKey = { readonly key: Uint8Array; readonly context: KeyContext }
 /** A new data key, and the blob that gives it back. Keep `sealed`, use and wipe `key`. */
 export type GeneratedDataKey<Sealed> = { readonly key: Uint8Array; readonly sealed: Sealed }
-
-/** Length of a data key in bytes. */
-const DATA_KEY_BYTES = 32
 
 export async function generateDataKey(
   engine: Engine,
@@ -54,7 +50,6 @@ export async function decryptDataKey(
   options: OpenOptions,
 ): Promise<DataKey> {
   const { plaintext, context } = await openPayload(engine, operation, sealed, KIND.dataKey, options)
-  if (plaintext.length !== DATA_KEY_BYTES) throw decryptionFailed()
   return { key: plaintext, context }
 }
 

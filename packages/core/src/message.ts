@@ -45,6 +45,8 @@ export type RewrapOptions = OpenOptions & {
 /** Plaintext, with the authenticated context it was encrypted under. */
 export type Decrypted = { readonly plaintext: Uint8Array; readonly context: KeyContext }
 
+/** Length of a data key in bytes. */
+export const DATA_KEY_BYTES = 32
 /** One-shot payloads are cut into segments of 1 MiB, so what is shorter has one tag. */
 const ONE_SHOT_EXPONENT = 20
 
@@ -209,7 +211,7 @@ function readPayload(opened: OpenedEnvelope, sealed: Uint8Array, aad: Uint8Array
   try {
     const segmentBytes = 2 ** header.segmentExponent
     const { plaintextBytes, segments } = layoutOf(sealed.length, segmentBytes)
-    if (header.kind === KIND.dataKey && segments !== 1) throw decryptionFailed()
+    if (header.kind === KIND.dataKey && plaintextBytes !== DATA_KEY_BYTES) throw decryptionFailed()
     const payload = new Segments(keys.content, header.bytes, context.digest, digestAad(aad))
     if (segments === 1) return payload.open(sealed, 0, true)
     plaintext = allocate(plaintextBytes)

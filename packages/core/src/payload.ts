@@ -5,7 +5,7 @@ import { decryptionFailed, KeyfoldError } from "./errors.ts"
 /** Length of a segment's tag in bytes. */
 export const TAG_BYTES = 16
 /** A counter of 32 bits numbers the segments. */
-const MAX_SEGMENTS = 2 ** 32
+export const MAX_SEGMENTS = 2 ** 32
 /** docs/format.md, "Limits". */
 const MAX_AAD_BYTES = 65_536
 

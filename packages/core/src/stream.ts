@@ -5,7 +5,7 @@ import { KIND, MAX_SEGMENT_EXPONENT, MIN_SEGMENT_EXPONENT, PREFIX_BYTES, parsePr
 import { decryptionFailed, KeyfoldError } from "./errors.ts"
 import { aborted, type Operation } from "./kek-call.ts"
 import { checkKind, type DecryptOptions, type EncryptOptions } from "./message.ts"
-import { checkSegmentCount, digestAad, Segments, TAG_BYTES } from "./payload.ts"
+import { checkSegmentCount, digestAad, MAX_SEGMENTS, Segments, TAG_BYTES } from "./payload.ts"
 
 export type EncryptStreamOptions = EncryptOptions & {
   /** Plaintext bytes per segment, a power of two from 4 KiB to 1 MiB. Default 64 KiB. */
@@ -79,7 +79,7 @@ export async function decryptStream(
   const plaintext = segmentStream(reader, keys.wipe, options.signal, undefined, async (counter, enqueue) => {
     const sealed = await reader.read(stride)
     const last = await reader.atEnd()
-    if (counter > 0 && sealed.length <= TAG_BYTES) throw decryptionFailed()
+    if (counter === MAX_SEGMENTS || (counter > 0 && sealed.length <= TAG_BYTES)) throw decryptionFailed()
     const piece = segments.open(sealed, counter, last)
     if (piece.length > 0) enqueue(piece)
     return last
