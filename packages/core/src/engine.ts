@@ -3,6 +3,7 @@ import { type KeyContext, type ParsedContext, parseContext, sameContext } from "
 import {
   type Header,
   headerLength,
+  IMMUTABLE_BYTES,
   immutableBytes,
   type Kind,
   MAC_BYTES,
@@ -62,15 +63,17 @@ export type OpenedEnvelope = Opened & { readonly header: Header; readonly contex
 export async function runOperation<T>(
   engine: Engine,
   name: OperationName,
-  signal: AbortSignal | undefined,
+  options: { readonly signal?: AbortSignal },
   run: (operation: Operation) => T | Promise<T>,
   inFlight?: Operation["inFlight"],
 ): Promise<T> {
   const { deadlineMs, onEvent } = engine
+  const signal = options?.signal
   const operation: Operation = { name, deadlineMs, signal, onEvent, inFlight }
   const startedAt = onEvent === undefined ? 0 : performance.now()
   let failure: KeyfoldError | undefined
   try {
+    checkOptions(options)
     throwIfAborted(signal)
     const result = run(operation)
     return result instanceof Promise ? await result : result
@@ -152,7 +155,7 @@ export async function rewrapHeader(
   checkCoverage(entries, context)
   const wraps = await wrapDek(operation, dek, header.bytes, context, policy, entries)
   const bytes = new Uint8Array(headerLength(wraps, header.embedded))
-  writeSealedHeader(bytes, header.bytes, policy, wraps, header.embedded, keys)
+  writeSealedHeader(bytes, header.bytes.subarray(0, IMMUTABLE_BYTES), policy, wraps, header.embedded, keys)
   const candidates = await engine.router.forReading(context, operation)
   const again = await openHeader(operation, parseHeader(bytes), context, candidates)
   again.dek.fill(0)
@@ -244,6 +247,16 @@ function needsContext(): KeyfoldError {
     "INVALID_ARGUMENT",
     "give the key context this was encrypted under, or, where the envelope embeds it, an authorize function",
   )
+}
+
+function checkOptions(options: unknown): void {
+  if (typeof options !== "object" || options === null) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "give an object of options, such as { context }")
+  }
+  const { signal } = options as { signal?: unknown }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "signal must be an AbortSignal")
+  }
 }
 
 function checkPolicyName(policy: unknown): void {

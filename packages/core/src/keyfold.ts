@@ -134,9 +134,9 @@ export function createKeyfold(options: KeyfoldOptions): Keyfold {
   const engine: Engine = { router, deadlineMs, onEvent }
   const run = <T>(
     name: OperationName,
-    { signal }: { readonly signal?: AbortSignal },
+    options: { readonly signal?: AbortSignal },
     work: (operation: Operation) => T | Promise<T>,
-  ) => runOperation(engine, name, signal, work)
+  ) => runOperation(engine, name, options, work)
 
   // The overloads of the interface say more than one signature can: the form that comes out follows what went in.
   const methods = {

@@ -34,9 +34,9 @@ export function encryptMany(
   items: Iterable<EncryptItem>,
   options: ManyOptions,
 ): Promise<Result<Uint8Array | string>[]> {
-  return eachOf(items, options, ({ plaintext, ...rest }) =>
-    runOperation(engine, "encrypt", options.signal, (operation) =>
-      encrypt(engine, operation, plaintext, rest),
+  return eachOf(items, options, (item) =>
+    runOperation(engine, "encrypt", options, (operation) =>
+      encrypt(engine, operation, checkItem(item).plaintext, item),
     ),
   )
 }
@@ -47,12 +47,12 @@ export function decryptMany(
   options: ManyOptions,
 ): Promise<Result<Decrypted>[]> {
   const inFlight: Operation["inFlight"] = new Map()
-  return eachOf(items, options, ({ envelope, ...rest }) =>
+  return eachOf(items, options, (item) =>
     runOperation(
       engine,
       "decrypt",
-      options.signal,
-      (operation) => decrypt(engine, operation, envelope, rest),
+      options,
+      (operation) => decrypt(engine, operation, checkItem(item).envelope, item),
       inFlight,
     ),
   )
@@ -67,6 +67,9 @@ async function eachOf<Item, Value>(
   if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 1024) {
     throw new KeyfoldError("INVALID_ARGUMENT", "concurrency is a whole number from 1 to 1,024")
   }
+  if (typeof items?.[Symbol.iterator] !== "function") {
+    throw new KeyfoldError("INVALID_ARGUMENT", "items is an array, or another iterable")
+  }
   const results: Result<Value>[] = []
   const entries = Array.from(items).entries()
   const worker = async () => {
@@ -80,4 +83,11 @@ async function eachOf<Item, Value>(
   }
   await Promise.all(Array.from({ length: concurrency }, worker))
   return results
+}
+
+function checkItem<Item>(item: Item): Item {
+  if (typeof item !== "object" || item === null) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "an item is an object, such as { plaintext, context }")
+  }
+  return item
 }

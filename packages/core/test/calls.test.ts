@@ -1,0 +1,397 @@
+/** How the engine calls KEKs: in parallel, under deadlines, cancelled for real, with errors wrapped once. */
+import { inspect } from "node:util"
+import { describe, expect, test } from "vitest"
+import { createKeyfold, type FailureCode, type Kek, KeyfoldError, type KeyfoldEvent } from "../src/index.ts"
+import { type CustomEntry, type TestKek, testKek, testRouter } from "./test-keks.ts"
+
+const context = { organization_id: "org_canary", data_type: "ssn_canary", user: "u_canary" }
+const names = ["data_type", "organization_id", "user"]
+
+function setUp(options: { deadlineMs?: number; onEvent?: (event: KeyfoldEvent) => void } = {}) {
+  const keks = names.map((name) => testKek("aws-kms", `arn:key/${name}`))
+  const custom = names.map(
+    (name, i): CustomEntry => ({ names: [name], kek: keks[i] as Kek, owner: "", companion: undefined }),
+  )
+  const keyfold = createKeyfold({ router: testRouter(custom), ...options })
+  return { keks: keks as [TestKek, TestKek, TestKek], keyfold }
+}
+
+/** A KEK call that never answers, and records whether it was told to stop. */
+function hang(kek: TestKek, action: "wrap" | "unwrap"): { cancelled: boolean } {
+  const state = { cancelled: false }
+  kek[action] = (_first: unknown, _context: unknown, { signal }: { signal?: AbortSignal | undefined }) =>
+    new Promise<never>((_, reject) => {
+      signal?.addEventListener("abort", () => {
+        state.cancelled = true
+        reject(signal.reason)
+      })
+    })
+  return state
+}
+
+describe("deadlines and aborts", () => {
+  test("a KEK that hangs ends at its deadline, is cancelled, and is named", async () => {
+    const { keks, keyfold } = setUp({ deadlineMs: 50 })
+    const envelope = await keyfold.encrypt("x", { context })
+    const wrapping = hang(keks[1], "wrap")
+    const unwrapping = hang(keks[1], "unwrap")
+    const started = performance.now()
+    for (const call of [keyfold.encrypt("x", { context }), keyfold.decrypt(envelope, { context })]) {
+      const error = await call.catch((error: KeyfoldError) => error)
+      expect(error).toMatchObject({
+        code: "TIMEOUT",
+        retryable: true,
+        keyId: "arn:key/organization_id",
+        pairNames: ["organization_id"],
+      })
+    }
+    expect(performance.now() - started).toBeLessThan(1000)
+    expect(wrapping.cancelled && unwrapping.cancelled).toBe(true)
+  })
+
+  test("the caller's signal ends every call at once", async () => {
+    const { keks, keyfold } = setUp()
+    const states = keks.map((kek) => hang(kek, "wrap"))
+    const abort = new AbortController()
+    const call = keyfold.encrypt("x", { context, signal: abort.signal })
+    setTimeout(() => abort.abort(), 20)
+    await expect(call).rejects.toMatchObject({ code: "ABORTED", retryable: false })
+    expect(states.every((state) => state.cancelled)).toBe(true)
+    await expect(keyfold.encrypt("x", { context, signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: "ABORTED",
+    })
+  })
+
+  test("wraps run side by side", async () => {
+    const { keks, keyfold } = setUp()
+    let running = 0
+    let most = 0
+    for (const kek of keks) {
+      const { wrap } = kek
+      kek.wrap = async (...args) => {
+        most = Math.max(most, ++running)
+        await new Promise((resolve) => setTimeout(resolve, 20))
+        running--
+        return wrap(...args)
+      }
+    }
+    await keyfold.encrypt("x", { context })
+    expect(most).toBe(3)
+  })
+
+  test("a secret that comes after the deadline is wiped", async () => {
+    const { keks, keyfold } = setUp({ deadlineMs: 20 })
+    const envelope = await keyfold.encrypt("x", { context })
+    const { unwrap } = keks[0]
+    let late: Uint8Array | undefined
+    keks[0].unwrap = async (...args) => {
+      const secret = await unwrap(...args)
+      await new Promise((resolve) => setTimeout(resolve, 60))
+      late = secret
+      return secret
+    }
+    await expect(keyfold.decrypt(envelope, { context })).rejects.toMatchObject({ code: "TIMEOUT" })
+    await expect.poll(() => late?.every((byte) => byte === 0)).toBe(true)
+  })
+
+  test("a stream stops where it is aborted, and gives up its source", async () => {
+    const { keyfold } = setUp()
+    const abort = new AbortController()
+    let cancelled = false
+    const source = new ReadableStream<Uint8Array>({
+      pull: (controller) => controller.enqueue(new Uint8Array(70_000)),
+      cancel: () => {
+        cancelled = true
+      },
+    })
+    const reader = (await keyfold.encryptStream(source, { context, signal: abort.signal })).getReader()
+    await reader.read()
+    await reader.read()
+    abort.abort()
+    await expect(reader.read()).rejects.toMatchObject({ code: "ABORTED" })
+    expect(cancelled).toBe(true)
+  })
+})
+
+describe("which failure is told", () => {
+  const cases: [string, (FailureCode | undefined)[], "all" | "any", FailureCode][] = [
+    [
+      "a denial before a failed decryption and an outage",
+      ["UNAVAILABLE", "DECRYPTION_FAILED", "KEY_DISABLED"],
+      "all",
+      "KEY_DISABLED",
+    ],
+    [
+      "a failed decryption before an outage",
+      ["TIMEOUT", "DECRYPTION_FAILED", undefined],
+      "all",
+      "DECRYPTION_FAILED",
+    ],
+    ["the lowest slot of a kind", ["THROTTLED", "UNAVAILABLE", undefined], "all", "THROTTLED"],
+    [
+      "under any the outage first",
+      ["KEY_DISABLED", "DECRYPTION_FAILED", "UNAVAILABLE"],
+      "any",
+      "UNAVAILABLE",
+    ],
+    [
+      "under any a denial before a failed decryption",
+      ["DECRYPTION_FAILED", "PERMISSION_DENIED", "DECRYPTION_FAILED"],
+      "any",
+      "PERMISSION_DENIED",
+    ],
+  ]
+  test.each(cases)("%s", async (_, codes, policy, expected) => {
+    const { keks, keyfold } = setUp()
+    const envelope = await keyfold.encrypt("x", { context, policy })
+    codes.forEach((code, i) => {
+      if (code === undefined) return
+      keks[i as 0].fault.unwrap = async () => {
+        throw new KeyfoldError(code, "told to fail")
+      }
+    })
+    await expect(keyfold.decrypt(envelope, { context })).rejects.toMatchObject({ code: expected })
+  })
+
+  test("an error of an SDK is classified once, kept as cause, and shows no context value", async () => {
+    const { keks, keyfold } = setUp()
+    const sdkError = new Error("socket hang up")
+    keks[2].classify = () => "UNAVAILABLE"
+    keks[2].fault.wrap = async () => {
+      throw sdkError
+    }
+    const error = await keyfold.encrypt("plaintext_canary", { context }).catch((error: KeyfoldError) => error)
+    expect(error).toMatchObject({
+      code: "UNAVAILABLE",
+      providerId: "aws-kms",
+      keyId: "arn:key/user",
+      pairNames: ["user"],
+    })
+    expect((error as KeyfoldError).cause).toBe(sdkError)
+    expect(inspect(error, { depth: 9 }) + JSON.stringify(error)).not.toMatch(/canary/)
+  })
+
+  test("an error that no one can name is UNKNOWN, also from a router", async () => {
+    const { keks, keyfold } = setUp()
+    keks[0].fault.wrap = () => {
+      throw new TypeError("surprise")
+    }
+    await expect(keyfold.encrypt("x", { context })).rejects.toMatchObject({ code: "UNKNOWN" })
+    const broken = () => Promise.reject(new TypeError("surprise"))
+    const other = createKeyfold({ router: { forWriting: broken, forReading: broken } })
+    await expect(other.encrypt("x", { context })).rejects.toMatchObject({ code: "UNKNOWN" })
+  })
+})
+
+test("one failed decryption looks like every other", async () => {
+  const { keks, keyfold } = setUp()
+  const envelope = await keyfold.encrypt("x", { context })
+  const errors: unknown[] = []
+  const note = (error: unknown) =>
+    errors.push(
+      inspect({ ...(error as object), message: (error as Error).message, cause: (error as Error).cause }),
+    )
+  const flip = (at: number) => envelope.map((byte, i) => (i === at ? byte ^ 1 : byte))
+  await keyfold.decrypt(flip(envelope.length - 1), { context }).catch(note) // payload
+  await keyfold.decrypt(flip(100), { context }).catch(note) // inside a wrap
+  await keyfold.decrypt(envelope, { context: { ...context, user: "other" } }).catch(note)
+  await keyfold.decrypt(envelope, { context, aad: new Uint8Array(1) }).catch(note)
+  keks[0].fault.unwrap = async () => {
+    throw new KeyfoldError("DECRYPTION_FAILED", "the KMS says: wrong ciphertext")
+  }
+  await keyfold.decrypt(envelope, { context }).catch(note)
+  expect(errors).toHaveLength(5)
+  expect(new Set(errors).size).toBe(1)
+})
+
+describe("the observer", () => {
+  test("is told of each KEK call and each operation, and never a value", async () => {
+    const events: KeyfoldEvent[] = []
+    const { keks, keyfold } = setUp({ onEvent: (event) => events.push(event) })
+    const envelope = await keyfold.encrypt("plaintext_canary", { context })
+    keks[1].fault.unwrap = async () => {
+      throw new KeyfoldError("KEY_DISABLED", "off")
+    }
+    await keyfold.decrypt(envelope, { context }).catch(() => undefined)
+    const told = events.map((event) => [
+      event.type,
+      event.operation,
+      event.type === "kek" ? event.keyId : "",
+      event.code,
+    ])
+    expect(told).toEqual([
+      ["kek", "encrypt", "arn:key/data_type", undefined],
+      ["kek", "encrypt", "arn:key/organization_id", undefined],
+      ["kek", "encrypt", "arn:key/user", undefined],
+      ["operation", "encrypt", "", undefined],
+      ["kek", "decrypt", "arn:key/data_type", undefined],
+      ["kek", "decrypt", "arn:key/organization_id", "KEY_DISABLED"],
+      ["kek", "decrypt", "arn:key/user", undefined],
+      ["operation", "decrypt", "", "KEY_DISABLED"],
+    ])
+    expect(events.every(({ durationMs }) => durationMs >= 0)).toBe(true)
+    expect(JSON.stringify(events)).not.toMatch(/canary/)
+  })
+
+  test("cannot make an operation fail", async () => {
+    const { keyfold } = setUp({
+      onEvent: () => {
+        throw new Error("broken observer")
+      },
+    })
+    await expect(keyfold.encrypt("x", { context })).resolves.toBeInstanceOf(Uint8Array)
+  })
+})
+
+describe("many", () => {
+  test("one bad item fails alone, in order", async () => {
+    const { keyfold } = setUp()
+    const sealed = await keyfold.encryptMany([
+      { plaintext: "a", context },
+      { plaintext: "b", context: {} },
+      { plaintext: "c", context, output: "base64url" },
+    ])
+    expect(sealed.map((result) => (result.ok ? typeof result.value : result.error.code))).toEqual([
+      "object",
+      "INVALID_CONTEXT",
+      "string",
+    ])
+    const envelopes = sealed.flatMap((result) => (result.ok ? [result.value] : []))
+    const items = [...envelopes, new Uint8Array(40)].map((envelope) => ({ envelope, context }))
+    const opened = await keyfold.decryptMany(items)
+    expect(
+      opened.map((result) =>
+        result.ok ? new TextDecoder().decode(result.value.plaintext) : result.error.code,
+      ),
+    ).toEqual(["a", "c", "MALFORMED_ENVELOPE"])
+  })
+
+  test("no more run at once than asked for", async () => {
+    const { keks, keyfold } = setUp()
+    let running = 0
+    let most = 0
+    const { wrap } = keks[0]
+    keks[0].wrap = async (...args) => {
+      most = Math.max(most, ++running)
+      await new Promise((resolve) => setTimeout(resolve, 2))
+      running--
+      return wrap(...args)
+    }
+    const items = Array.from({ length: 50 }, () => ({ plaintext: "x", context }))
+    const results = await keyfold.encryptMany(items, { concurrency: 4 })
+    expect(results.every((result) => result.ok)).toBe(true)
+    expect(most).toBe(4)
+  })
+
+  test("equal unwraps under way share one call; a failure is not shared", async () => {
+    const { keks, keyfold } = setUp()
+    const envelope = await keyfold.encrypt("x", { context })
+    const other = await keyfold.encrypt("y", { context })
+    const { unwrap } = keks[0]
+    let left = 0
+    keks[0].unwrap = async (...args) => {
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      if (left-- > 0) throw new KeyfoldError("UNAVAILABLE", "down")
+      return unwrap(...args)
+    }
+    const items = Array.from({ length: 30 }, (_, i) => ({ envelope: i === 7 ? other : envelope, context }))
+    const before = keks[0].calls.unwrap
+    const results = await keyfold.decryptMany(items)
+    expect(results.every((result) => result.ok)).toBe(true)
+    expect(keks[0].calls.unwrap - before).toBe(2)
+    left = 1
+    const again = await keyfold.decryptMany(items.slice(0, 5))
+    expect(again.filter((result) => !result.ok)).toHaveLength(1)
+  })
+})
+
+describe("embedded context and authorize", () => {
+  test("authorize is asked once, before any KEK, with a frozen copy; only true lets pass", async () => {
+    const { keks, keyfold } = setUp()
+    const envelope = await keyfold.encrypt("x", { context, embedContext: true })
+    const asked: object[] = []
+    const answer = (value: unknown) =>
+      keyfold.decrypt(envelope, {
+        authorize: (given) => {
+          asked.push(given)
+          return value as boolean
+        },
+      })
+    for (const no of [false, undefined, 1, "true", Promise.resolve(false), Promise.reject(new Error("no"))]) {
+      await expect(answer(no)).rejects.toMatchObject({ code: "DECRYPTION_FAILED" })
+    }
+    expect(keks.every((kek) => kek.calls.unwrap === 0)).toBe(true)
+    await expect(answer(Promise.resolve(true))).resolves.toMatchObject({ context })
+    expect(asked).toHaveLength(7)
+    expect(asked.every((given) => Object.isFrozen(given))).toBe(true)
+  })
+
+  test("a context given as well must be equal and spares the question", async () => {
+    const { keyfold } = setUp()
+    const envelope = await keyfold.encrypt("x", { context, embedContext: true })
+    const authorize = () => expect.fail("asked")
+    await expect(keyfold.decrypt(envelope, { context, authorize })).resolves.toBeDefined()
+    await expect(
+      keyfold.decrypt(envelope, { context: { ...context, user: "v" }, authorize }),
+    ).rejects.toMatchObject({ code: "DECRYPTION_FAILED" })
+  })
+
+  test("neither context nor authorize, or authorize without an embedded context, is a bad call", async () => {
+    const { keyfold } = setUp()
+    const plain = await keyfold.encrypt("x", { context })
+    await expect(keyfold.decrypt(plain, {})).rejects.toMatchObject({ code: "INVALID_ARGUMENT" })
+    await expect(keyfold.decrypt(plain, { authorize: () => true })).rejects.toMatchObject({
+      code: "INVALID_ARGUMENT",
+    })
+  })
+})
+
+test.each([
+  [
+    "a number as plaintext",
+    (k: ReturnType<typeof setUp>["keyfold"]) => k.encrypt(7 as never, { context }),
+    "INVALID_ARGUMENT",
+  ],
+  ["ill-formed text", (k) => k.encrypt("\ud800", { context }), "INVALID_ARGUMENT"],
+  ["an unknown policy", (k) => k.encrypt("x", { context, policy: "most" as never }), "INVALID_ARGUMENT"],
+  ["an unknown output", (k) => k.encrypt("x", { context, output: "hex" as never }), "INVALID_ARGUMENT"],
+  [
+    "additional data that is text",
+    (k) => k.encrypt("x", { context, aad: "row" as never }),
+    "INVALID_ARGUMENT",
+  ],
+  [
+    "additional data over 64 KiB",
+    (k) => k.encrypt("x", { context, aad: new Uint8Array(65_537) }),
+    "INVALID_ARGUMENT",
+  ],
+  ["no options", (k) => k.encrypt("x", undefined as never), "INVALID_ARGUMENT"],
+  ["no context", (k) => k.encrypt("x", {} as never), "INVALID_CONTEXT"],
+  ["an envelope that is a number", (k) => k.decrypt(7 as never, { context }), "INVALID_ARGUMENT"],
+  ["an empty envelope", (k) => k.decrypt(new Uint8Array(0), { context }), "MALFORMED_ENVELOPE"],
+  ["text with padding", (k) => k.decrypt("S0ZMRA==", { context }), "MALFORMED_ENVELOPE"],
+  ["text with spare bits", (k) => k.decrypt("S0ZMRB", { context }), "MALFORMED_ENVELOPE"],
+  ["text with white space", (k) => k.decrypt("S0ZM RA", { context }), "MALFORMED_ENVELOPE"],
+  ["a source that is no stream", (k) => k.encryptStream([] as never, { context }), "INVALID_ARGUMENT"],
+  [
+    "an odd segment size",
+    (k) => k.encryptStream(new Blob().stream(), { context, segmentBytes: 5000 }),
+    "INVALID_ARGUMENT",
+  ],
+  [
+    "a range that ends before it starts",
+    (k) => k.decryptRange(new Uint8Array(9), 3, 2, { context }),
+    "INVALID_ARGUMENT",
+  ],
+  ["a negative range", (k) => k.decryptRange(new Uint8Array(9), -1, 2, { context }), "INVALID_ARGUMENT"],
+  ["no concurrency", (k) => k.encryptMany([], { concurrency: 0 }), "INVALID_ARGUMENT"],
+] satisfies [string, (k: ReturnType<typeof setUp>["keyfold"]) => Promise<unknown>, FailureCode][])(
+  "refuses %s",
+  async (_, call, code) => {
+    await expect(call(setUp().keyfold)).rejects.toMatchObject({ name: "KeyfoldError", code })
+  },
+)
+
+test.each([0, 1.5, 600_001, Number.NaN])("refuses a deadline of %s ms", (deadlineMs) => {
+  expect(() => createKeyfold({ router: testRouter(), deadlineMs })).toThrow(KeyfoldError)
+})

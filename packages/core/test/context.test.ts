@@ -1,0 +1,140 @@
+import fc from "fast-check"
+import { describe, expect, test } from "vitest"
+import { decodeContext } from "../src/context.ts"
+import { type KeyContext, parseContext } from "../src/index.ts"
+import { keyContext } from "./arbitraries.ts"
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
+const invalid = expect.objectContaining({ name: "KeyfoldError", code: "INVALID_CONTEXT" })
+const parse = (context: unknown) => parseContext(context as KeyContext)
+
+describe("limits of a key context, one below, at and above", () => {
+  const wide = "\u{1f511}" // one code point, two UTF-16 units, four bytes
+  test.each([
+    ["a name of 119", { [wide.repeat(119)]: "v" }, true],
+    ["a name of 120", { [wide.repeat(120)]: "v" }, true],
+    ["a name of 121", { [wide.repeat(121)]: "v" }, false],
+    ["an ASCII name of 121", { ["n".repeat(121)]: "v" }, false],
+    ["a value of 499", { n: wide.repeat(499) }, true],
+    ["a value of 500", { n: wide.repeat(500) }, true],
+    ["a value of 501", { n: wide.repeat(501) }, false],
+    ["an ASCII value of 501", { n: "v".repeat(501) }, false],
+    ["an empty name", { "": "v" }, false],
+    ["an empty value", { n: "" }, false],
+    ["no pair", {}, false],
+    ["9 pairs", pairs(9), true],
+    ["10 pairs", pairs(10), true],
+    ["11 pairs", pairs(11), false],
+    ["the reserved prefix", { "keyfold:x": "v" }, false],
+    ["almost the reserved prefix", { "Keyfold:x": "v", keyfold: "v" }, true],
+  ])("%s", (_, context, allowed) => {
+    if (allowed) expect(parse(context).pairs).toHaveLength(Object.keys(context).length)
+    else expect(() => parse(context)).toThrow(invalid)
+  })
+})
+
+test.each([
+  ["null", null],
+  ["undefined", undefined],
+  ["a string", "organization_id=org_1"],
+  ["an array", ["a"]],
+  ["a Map", new Map([["a", "b"]])],
+  ["a number as value", { a: 1 }],
+  ["a boolean as value", { a: true }],
+  ["null as value", { a: null }],
+  ["an object as value", { a: { b: "c" } }],
+  ["a String object as value", { a: new String("b") }],
+  ["a symbol as name", { [Symbol("a")]: "b" }],
+  ["inherited properties only", Object.create({ a: "b" })],
+  ["a lone high surrogate", { a: "\ud800" }],
+  ["a lone low surrogate as name", { "\udfff": "a" }],
+  ["NUL", { a: "b\0" }],
+])("refuses %s", (_, context) => {
+  expect(() => parse(context)).toThrow(invalid)
+})
+
+test("names that objects inherit are plain data", () => {
+  const context = JSON.parse('{"__proto__":"p","constructor":"c","toString":"t","1":"n"}')
+  const { pairs, object } = parse(context)
+  expect(pairs.map(({ name }) => name)).toEqual(["1", "__proto__", "constructor", "toString"])
+  expect(Object.entries(object)).toHaveLength(4)
+  expect(Object.getPrototypeOf(object)).toBeNull()
+})
+
+test("a polluted Object.prototype adds no pair", () => {
+  const prototype = Object.prototype as Record<string, unknown>
+  prototype.organization_id = "org_evil"
+  try {
+    expect(parse({ a: "b" }).pairs).toEqual([{ name: "a", value: "b" }])
+  } finally {
+    delete prototype.organization_id
+  }
+})
+
+test("a getter is read once", () => {
+  let reads = 0
+  const context = {
+    get a() {
+      reads++
+      return `v${reads}`
+    },
+  }
+  expect(parse(context).pairs).toEqual([{ name: "a", value: "v1" }])
+  expect(reads).toBe(1)
+})
+
+test("errors show no name and no value", () => {
+  const secret = "s3cret"
+  for (const context of [{ [secret]: `${secret}\0` }, { [`${secret}\ud800`]: secret }, { [secret]: 7 }]) {
+    expect(() => parse(context)).toThrow(
+      expect.not.objectContaining({ message: expect.stringContaining(secret) }),
+    )
+  }
+})
+
+test("nothing is normalised", () => {
+  expect(hex(parse({ a: "\u00e9" }).canonical)).not.toBe(hex(parse({ a: "e\u0301" }).canonical))
+})
+
+test("pairs sort by UTF-8 bytes, not by UTF-16 units or locale", () => {
+  const names = ["\u{10000}", "\uffff", "\ue000", "z", "a", "B", "ä"]
+  const sorted = names.toSorted((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+  const context = Object.fromEntries(names.map((name) => [name, "v"]))
+  expect(parse(context).pairs.map(({ name }) => name)).toEqual(sorted)
+})
+
+test("canonical bytes are those of docs/format.md", () => {
+  expect(hex(parse({ b: "2", a: "é" }).canonical)).toBe("02" + "000161" + "0002c3a9" + "000162" + "000132")
+})
+
+test("equal canonical bytes if and only if equal context", () => {
+  const entries = (context: KeyContext) => JSON.stringify(Object.entries(context).sort())
+  fc.assert(
+    fc.property(keyContext, keyContext, (a, b) => {
+      const same = hex(parse(a).canonical) === hex(parse(b).canonical)
+      expect(same).toBe(entries(a) === entries(b))
+      const shuffled = Object.fromEntries(Object.entries(a).reverse())
+      expect(hex(parse(shuffled).digest)).toBe(hex(parse(a).digest))
+    }),
+    { numRuns: 2000 },
+  )
+})
+
+test("canonical bytes decode to the context, and nothing else decodes", () => {
+  fc.assert(
+    fc.property(keyContext, fc.nat(), fc.nat(255), (context, at, byte) => {
+      const { canonical, pairs } = parse(context)
+      expect(decodeContext(canonical)?.pairs).toEqual(pairs)
+      const changed = canonical.slice()
+      changed[at % changed.length] = byte
+      const decoded = decodeContext(changed)
+      if (decoded !== undefined) expect(hex(decoded.canonical)).toBe(hex(changed))
+      expect(decodeContext(canonical.subarray(0, at % canonical.length))).toBeUndefined()
+    }),
+    { numRuns: 2000 },
+  )
+})
+
+function pairs(count: number): KeyContext {
+  return Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, "v"]))
+}

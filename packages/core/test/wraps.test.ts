@@ -1,0 +1,277 @@
+/** The laws of wraps: policies, shares, matching, companions, forgeries. */
+import fc from "fast-check"
+import { describe, expect, test } from "vitest"
+import { headerLength, parseHeader, type Wrap, writeHeader } from "../src/envelope.ts"
+import { createKeyfold, KeyfoldError, parseContext, type ReadCandidate, type Router } from "../src/index.ts"
+import { deriveKeys, headerMac } from "../src/key-schedule.ts"
+import { keyContext } from "./arbitraries.ts"
+import { type CustomEntry, randomKeyId, type TestKek, testKek, testRouter } from "./test-keks.ts"
+
+const context = { organization_id: "org_1", data_type: "ssn", user: "u" }
+const failed = expect.objectContaining({ name: "KeyfoldError", code: "DECRYPTION_FAILED" })
+const code = (code: string) => expect.objectContaining({ name: "KeyfoldError", code })
+
+describe("policies", () => {
+  test("under all, every proper subset of KEKs opens nothing; under any, every KEK alone opens", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        keyContext,
+        fc.constantFrom("all" as const, "any" as const),
+        async (context, policy) => {
+          const router = testRouter()
+          const keyfold = createKeyfold({ router })
+          const envelope = await keyfold.encrypt("x", { context, policy })
+          const keks = [...router.keks.values()]
+          for (const lost of keks) {
+            for (const kek of keks) {
+              const refused = policy === "all" ? kek === lost : kek !== lost
+              if (refused) kek.fault.unwrap = disabled
+              else delete kek.fault.unwrap
+            }
+            const opening = keyfold.decrypt(envelope, { context })
+            if (policy === "all") await expect(opening).rejects.toEqual(code("KEY_DISABLED"))
+            else await expect(opening).resolves.toBeDefined()
+          }
+        },
+      ),
+      { numRuns: 50 },
+    )
+  })
+
+  test("any is refused in writing beside a customer's key, another owner or a public key, and rewrap says so", async () => {
+    const cases: CustomEntry[][] = [
+      [entry(["user"], "aws-kms", "org_1")],
+      [entry(["user"], "aws-kms", "org_1"), entry(["data_type", "organization_id"], "aws-kms", "org_2")],
+      [entry(["user", "data_type", "organization_id"], "azure-keyvault", "org_1", true)],
+    ]
+    for (const custom of cases) {
+      const router = testRouter(custom)
+      const keyfold = createKeyfold({ router })
+      await expect(keyfold.encrypt("x", { context, policy: "any" })).rejects.toEqual(code("INVALID_ARGUMENT"))
+      const envelope = await keyfold.encrypt("x", { context })
+      await expect(keyfold.rewrap(envelope, { context, policy: "any" })).rejects.toThrow(/policy: "all"/)
+      expect(calls(custom)).toBeGreaterThan(0)
+    }
+  })
+
+  test("any over one customer's key that covers all is allowed", async () => {
+    const custom = [entry(["user", "data_type", "organization_id"], "aws-kms", "org_1")]
+    const keyfold = createKeyfold({ router: testRouter(custom) })
+    const envelope = await keyfold.encrypt("x", { context, policy: "any" })
+    await expect(keyfold.decrypt(envelope, { context })).resolves.toBeDefined()
+  })
+
+  test("what was written under any before a binding existed still opens by managed KEKs, and rewraps only to all", async () => {
+    const router = testRouter()
+    const envelope = await createKeyfold({ router }).encrypt("x", { context, policy: "any" })
+    const cmk = entry(["user"], "aws-kms", "org_1")
+    const bound = testRouter([cmk])
+    for (const [key, kek] of router.keks) bound.keks.set(key, kek)
+    const withHistory: Router = {
+      forWriting: bound.forWriting,
+      forReading: async (parsed, options) => [
+        ...(await bound.forReading(parsed, options)),
+        ...(await router.forReading(parsed, options)),
+      ],
+    }
+    const keyfold = createKeyfold({ router: withHistory })
+    await expect(keyfold.decrypt(envelope, { context })).resolves.toBeDefined()
+    await expect(keyfold.rewrap(envelope, { context })).rejects.toThrow(/policy: "all"/)
+    const moved = await keyfold.rewrap(envelope, { context, policy: "all" })
+    expect(keyfold.inspect(moved).wraps.map((wrap) => wrap.providerId)).toContain("aws-kms")
+  })
+})
+
+describe("an envelope never chooses a key", () => {
+  test("another key id, another provider, more pairs or a later version cause no call", async () => {
+    const cmk = entry(["organization_id"], "aws-kms", "org_1")
+    const router = testRouter([cmk])
+    const keyfold = createKeyfold({ router })
+    const envelope = await keyfold.encrypt("x", { context })
+    const all = () => calls([cmk]) + [...router.keks.values()].reduce((sum, kek) => sum + kek.calls.unwrap, 0)
+    const before = all()
+    const text = Buffer.from(envelope).toString("latin1")
+    const bounded: Router = {
+      ...router,
+      forReading: async (parsed, options) =>
+        (await router.forReading(parsed, options)).map(
+          (each): ReadCandidate => ({ ...each, lastVersion: 0 }),
+        ),
+    }
+    await expect(createKeyfold({ router: bounded }).decrypt(envelope, { context })).rejects.toEqual(failed)
+    for (const changed of [text.replace("key/k", "key/l"), text.replace("aws-kms", "gcp-kms")]) {
+      await expect(keyfold.decrypt(Buffer.from(changed, "latin1"), { context })).rejects.toEqual(failed)
+    }
+    await expect(
+      keyfold.decrypt(
+        remade(envelope, (wraps) => [{ ...(wraps[0] as Wrap), mask: 7 }]),
+        { context },
+      ),
+    ).rejects.toEqual(failed)
+    await expect(
+      keyfold.decrypt(
+        remade(envelope, (wraps) => wraps.slice(1)),
+        { context },
+      ),
+    ).rejects.toEqual(failed)
+    expect(all()).toBe(before)
+  })
+
+  test("a public-key wrap without its companion, or with another, causes no call", async () => {
+    const rsa = entry(["organization_id"], "azure-keyvault", "org_1", true)
+    const keyfold = createKeyfold({ router: testRouter([rsa]) })
+    const envelope = await keyfold.encrypt("x", { context })
+    expect(keyfold.inspect(envelope).wraps.map((wrap) => wrap.role)).toEqual([
+      "direct",
+      "direct",
+      "companion",
+      "direct",
+    ])
+    await expect(keyfold.decrypt(envelope, { context })).resolves.toBeDefined()
+    const before = calls([rsa])
+    const without = remade(envelope, (wraps) => wraps.filter((wrap) => wrap.role !== 2))
+    const other = remade(envelope, (wraps) =>
+      wraps.map((wrap) => (wrap.role === 2 ? { ...wrap, identity: (wraps[0] as Wrap).identity } : wrap)),
+    )
+    for (const changed of [without, other]) {
+      await expect(keyfold.decrypt(changed, { context })).rejects.toEqual(failed)
+    }
+    expect(calls([rsa])).toBe(before)
+  })
+
+  test("a companion beside a key that needs none is refused without a call", async () => {
+    const router = testRouter()
+    const keyfold = createKeyfold({ router })
+    const envelope = await keyfold.encrypt("x", { context })
+    const doubled = remade(envelope, (wraps) =>
+      [{ ...(wraps[0] as Wrap), role: 2 }, ...wraps].toSorted((a, b) => a.mask - b.mask || a.role - b.role),
+    )
+    await expect(keyfold.decrypt(doubled, { context })).rejects.toEqual(failed)
+    expect([...router.keks.values()].every((kek) => kek.calls.unwrap === 0)).toBe(true)
+  })
+})
+
+describe("forgeries", () => {
+  test("policy turned over, with a MAC under a DEK of zeros", async () => {
+    const router = testRouter()
+    const keyfold = createKeyfold({ router })
+    for (const policy of ["all", "any"] as const) {
+      const envelope = await keyfold.encrypt("x", { context, policy })
+      const forged = remade(envelope, (wraps) => [...wraps], policy === "all" ? "any" : "all")
+      await expect(keyfold.decrypt(forged, { context })).rejects.toEqual(failed)
+    }
+  })
+
+  test("one wrap copied to two slots, whose shares would cancel", async () => {
+    // Two KEKs that are one and the same, so that only the slot in the binding tells the copies apart.
+    const kek = testKek("managed", randomKeyId())
+    const custom = ["data_type", "organization_id"].map(
+      (name): CustomEntry => ({ names: [name], kek, owner: "", companion: undefined }),
+    )
+    const keyfold = createKeyfold({ router: testRouter(custom) })
+    const pairs = { organization_id: "org_1", data_type: "ssn" }
+    const envelope = await keyfold.encrypt("x", { context: pairs })
+    const forged = remade(envelope, ([first, second]) => [
+      first as Wrap,
+      { ...(first as Wrap), mask: (second as Wrap).mask },
+    ])
+    await expect(keyfold.decrypt(forged, { context: pairs })).rejects.toEqual(failed)
+  })
+
+  test("KEKs that answer zeros: a DEK of zeros is refused though its MAC holds", async () => {
+    const zeros = testKek("managed", randomKeyId())
+    zeros.unwrap = () => new Uint8Array(32)
+    const one = { a: "1" }
+    const keyfold = createKeyfold({
+      router: testRouter([{ names: ["a"], kek: zeros, owner: "", companion: undefined }]),
+    })
+    const envelope = await keyfold.encrypt("x", { context: one })
+    await expect(
+      keyfold.decrypt(
+        remade(envelope, (wraps) => [...wraps], "all", one),
+        { context: one },
+      ),
+    ).rejects.toEqual(failed)
+  })
+
+  test("wraps of a message never open as a data key, nor the other way round", async () => {
+    const keyfold = createKeyfold({ router: testRouter() })
+    const message = await keyfold.encrypt(new Uint8Array(32), { context, embedContext: true })
+    const { sealed } = await keyfold.generateDataKey({ context })
+    const swapped = (bytes: Uint8Array) => bytes.map((byte, i) => (i === 6 ? 3 - byte : byte))
+    await expect(keyfold.decryptDataKey(message, { context })).rejects.toEqual(failed)
+    await expect(keyfold.decrypt(sealed, { context })).rejects.toEqual(failed)
+    await expect(
+      keyfold.decryptStream(new Blob([sealed as Uint8Array<ArrayBuffer>]).stream(), { context }),
+    ).rejects.toEqual(failed)
+    await expect(keyfold.decryptRange(sealed, 0, 1, { context })).rejects.toEqual(failed)
+    await expect(keyfold.decryptDataKey(swapped(message), { context })).rejects.toEqual(failed)
+    await expect(keyfold.decrypt(swapped(sealed), { context })).rejects.toEqual(failed)
+  })
+})
+
+test("a failed rewrap leaves the old envelope usable, and one that cannot be read again is not given out", async () => {
+  const cmk = entry(["organization_id"], "aws-kms", "org_1")
+  const router = testRouter([cmk])
+  const keyfold = createKeyfold({ router })
+  const envelope = await keyfold.encrypt("x", { context })
+  const copy = envelope.slice()
+  const kek = cmk.kek as TestKek
+  kek.fault.wrap = disabled
+  await expect(keyfold.rewrap(envelope, { context })).rejects.toEqual(code("KEY_DISABLED"))
+  delete kek.fault.wrap
+  const lying: TestKek = {
+    ...kek,
+    wrap: async (...args) => ({ ...(await kek.wrap(...args)), wrapped: new Uint8Array(76) }),
+  }
+  const bad = testRouter([{ ...cmk, kek: lying }])
+  for (const [key, managed] of router.keks) bad.keks.set(key, managed)
+  await expect(createKeyfold({ router: bad }).rewrap(envelope, { context })).rejects.toEqual(failed)
+  expect(envelope).toEqual(copy)
+  await expect(keyfold.decrypt(envelope, { context })).resolves.toBeDefined()
+})
+
+test("overhead: at most 224 bytes with one pair and 112 for each further one", async () => {
+  const keyfold = createKeyfold({ router: testRouter() })
+  const sizes: number[] = []
+  for (let count = 1; count <= 10; count++) {
+    const pairs = Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, "v"]))
+    sizes.push((await keyfold.encrypt(new Uint8Array(100), { context: pairs })).length - 100)
+  }
+  expect(sizes[0]).toBe(192)
+  expect(sizes.slice(1).map((size, i) => size - (sizes[i] as number))).toEqual(Array(9).fill(111))
+})
+
+/**
+ * The envelope with other wraps, or another policy, under a MAC that an attacker can make: one under a DEK of zeros.
+ */
+function remade(
+  envelope: Uint8Array,
+  change: (wraps: readonly Wrap[]) => readonly Wrap[],
+  policy?: "all" | "any",
+  under: Record<string, string> = context,
+): Uint8Array {
+  const header = parseHeader(envelope)
+  const wraps = change(header.wraps)
+  const bytes = new Uint8Array(headerLength(wraps, header.embedded))
+  writeHeader(bytes, header.bytes.subarray(0, 25), policy ?? header.policy, wraps, header.embedded)
+  const keys = deriveKeys(new Uint8Array(32), bytes, parseContext(under).digest)
+  bytes.set(headerMac(keys.header, bytes), bytes.length - 32)
+  return Buffer.concat([bytes, envelope.subarray(header.bytes.length)])
+}
+
+function entry(names: readonly string[], providerId: string, owner: string, publicKey = false): CustomEntry {
+  const kek = testKek(providerId, `arn:${owner}:key/k`)
+  return { names, kek, owner, companion: publicKey ? testKek("managed", randomKeyId()) : undefined }
+}
+
+function calls(entries: readonly CustomEntry[]): number {
+  return entries.reduce((sum, { kek, companion }) => {
+    const of = (each: unknown) => (each as TestKek | undefined)?.calls.unwrap ?? 0
+    return sum + of(kek) + of(companion)
+  }, 0)
+}
+
+function disabled(): never {
+  throw new KeyfoldError("KEY_DISABLED", "it is disabled")
+}
