@@ -13,11 +13,8 @@ export type EnvelopeKeys = {
  * bytes and the key context. `immutable` may be a whole header.
  */
 export function deriveKeys(dek: Uint8Array, immutable: Uint8Array, contextDigest: Uint8Array): EnvelopeKeys {
-  const info = new Uint8Array(INFO_BYTES)
-  info.set(LABEL)
   info.set(immutable.subarray(0, IMMUTABLE_BYTES), LABEL.length)
   info.set(contextDigest, LABEL.length + IMMUTABLE_BYTES)
-  info[INFO_BYTES - 1] = 1
   const okm = hmacSha512(importKey(dek), info)
   return {
     content: importKey(okm.subarray(0, 32)),
@@ -37,4 +34,7 @@ export function macHolds(key: SecretKey, header: Uint8Array): boolean {
 }
 
 const LABEL = new TextEncoder().encode("keyfold/v1")
-const INFO_BYTES = LABEL.length + IMMUTABLE_BYTES + 32 + 1
+/** Filled and hashed within one call; the label and the closing 0x01 stay. */
+const info = new Uint8Array(LABEL.length + IMMUTABLE_BYTES + 32 + 1)
+info.set(LABEL)
+info[info.length - 1] = 1

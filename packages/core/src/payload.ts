@@ -1,6 +1,7 @@
 import { open, type Sealed, type SecretKey, seal, sealInto, sha256 } from "@keyfold/core/crypto"
 import { IMMUTABLE_BYTES } from "./envelope.ts"
 import { decryptionFailed, KeyfoldError } from "./errors.ts"
+import { cut } from "./slab.ts"
 
 /** Length of a segment's tag in bytes. */
 export const TAG_BYTES = 16
@@ -12,7 +13,7 @@ const MAX_AAD_BYTES = 65_536
 /** Seals and opens the segments of one payload (docs/format.md, "Payload"). */
 export class Segments {
   readonly #key: SecretKey
-  readonly #aad = new Uint8Array(IMMUTABLE_BYTES + 64)
+  readonly #aad = cut(IMMUTABLE_BYTES + 64)
   readonly #nonce = new Uint8Array(12)
 
   /** `immutable` may be a whole header; `aadDigest` is the SHA-256 of the caller's additional data. */

@@ -1,5 +1,6 @@
 import { sha256 } from "@keyfold/core/crypto"
 import { encodePairs, type Pair } from "./context.ts"
+import { cut } from "./slab.ts"
 
 /** What a wrap is for (docs/format.md, "Wrap binding"); a wrap for one purpose never opens for another. */
 export const PURPOSE = Object.freeze({ message: 1, dataKey: 2, leaseKey: 3, rootKey: 4, canary: 5 })
@@ -75,7 +76,7 @@ function bindingBytes(
   salt: Uint8Array,
   digest: Uint8Array,
 ): Uint8Array {
-  const bytes = new Uint8Array(BINDING_BYTES)
+  const bytes = cut(BINDING_BYTES)
   bytes.set(LABEL)
   bytes[15] = suite
   bytes[16] = purpose
