@@ -1,0 +1,1 @@
+export { type GcpKmsClient, type GcpKmsOptions, gcpKms } from "./gcp-kms.ts"

@@ -1,0 +1,7 @@
+export type { GcpFault } from "./fault-plan.ts"
+export {
+  type GcpEmulator,
+  type GcpKeyOptions,
+  startGcpEmulator,
+} from "./gcp-emulator.ts"
+export type { GcpProtectionLevel, GcpVersionState } from "./key-store.ts"
