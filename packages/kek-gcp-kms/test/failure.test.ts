@@ -1,6 +1,6 @@
 import { KeyManagementServiceClient } from "@google-cloud/kms"
 import { KeyfoldError } from "@keyfold/core"
-import type { GcpFault } from "@keyfold/provider-testkit/gcp"
+import type { Fault } from "@keyfold/provider-testkit"
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest"
 import { type GcpKmsClient, gcpKms } from "../src/index.ts"
 import { type Gcp, newSecret, startGcp, wrapContext } from "./gcp.ts"
@@ -122,7 +122,7 @@ test("another purpose is no key to wrap with", async () => {
   expect(await kek.describe({})).toMatchObject({ publicKey: true, state: "unknown", keyVersion: 0 })
 })
 
-const faults: readonly [name: string, fault: GcpFault, expected: object, calls: number][] = [
+const faults: readonly [name: string, fault: Fault, expected: object, calls: number][] = [
   ["throttled", { kind: "throttle" }, { code: "THROTTLED", retryAfterMs: undefined }, 1],
   [
     "throttled for 7 s",

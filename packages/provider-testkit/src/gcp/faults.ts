@@ -1,11 +1,11 @@
 import { fillRandom } from "@keyfold/core/crypto"
+import type { Fault } from "../emulator.ts"
 import { crc32c } from "./crc32c.ts"
-import type { GcpFault } from "./fault-plan.ts"
 import { permissionDenied, RpcError } from "./rpc-error.ts"
 
 /** The error that a fault answers with instead of the service, if it does. */
 export function refusal(
-  fault: GcpFault,
+  fault: Fault,
   permission: string | undefined,
   resource: string,
 ): RpcError | undefined {
@@ -33,7 +33,7 @@ export function damageRequest(request: object): object {
 }
 
 /** The reply as a fault makes the caller see it; bytes are sent as they are, in place of a message. */
-export function damageReply(fault: GcpFault, reply: object, encode: (reply: object) => Buffer): object {
+export function damageReply(fault: Fault, reply: object, encode: (reply: object) => Buffer): object {
   switch (fault.kind) {
     case "other-key":
       return "plaintext" in reply ? anotherPlaintext(reply) : reply

@@ -2,7 +2,7 @@ import { once } from "node:events"
 import { type AddressInfo, createServer, type Socket } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 import { type ClientOptions, googleAuthLibrary, grpc } from "google-gax"
-import { FaultPlan, type GcpFault, type InjectOptions, type RecordedCall } from "./fault-plan.ts"
+import { FaultPlan, type KmsEmulator, type RecordedCall } from "../emulator.ts"
 import { damageReply, damageRequest, refusal } from "./faults.ts"
 import { Iam, keyOf } from "./iam.ts"
 import { type GcpProtectionLevel, type GcpVersionState, KeyStore, SYMMETRIC } from "./key-store.ts"
@@ -10,15 +10,14 @@ import { iamPolicy, keyManagement } from "./protos.ts"
 import { RpcError } from "./rpc-error.ts"
 import { kmsRpcs, type Rpc } from "./rpcs.ts"
 
-/** A local Google Cloud KMS that the unmodified `@google-cloud/kms` talks to over gRPC. */
-export type GcpEmulator = {
-  /** `http://127.0.0.1:PORT`: gRPC without TLS. */
-  readonly url: string
+/**
+ * A local Google Cloud KMS that the unmodified `@google-cloud/kms` talks to, over gRPC without TLS. `openConnections`
+ * counts calls in flight: gRPC has all calls of a client on one connection, and cancelling one ends its stream.
+ */
+export interface GcpEmulator extends KmsEmulator {
   readonly port: number
-  /** `projects/P/locations/L`, where `createKey` puts its keys and key rings can be made. */
+  /** `projects/P/locations/L`: key rings can be made there, and one of them is there for `createKey`. */
   readonly parent: string
-  /** Every call that reached the service, when it ended. */
-  readonly calls: readonly RecordedCall[]
   /** Options for `new KeyManagementServiceClient(…)`. */
   clientOptions(): ClientOptions
   /** Makes a key with one enabled version, which is primary. Gives its id. */
@@ -32,10 +31,6 @@ export type GcpEmulator = {
   allow(permission: string, keyId?: string): void
   /** Turns the whole API on or off in the project. */
   setApiEnabled(enabled: boolean): void
-  inject(fault: GcpFault, options?: InjectOptions): () => void
-  /** Calls in flight: gRPC has all of a client's calls on one connection, and cancelling ends the call's stream. */
-  openConnections(): number
-  close(): Promise<void>
 }
 
 export type GcpKeyOptions = {
@@ -178,7 +173,7 @@ export async function startGcpEmulator(options: { readonly port?: number } = {})
     setApiEnabled: (enabled) => {
       apiEnabled = enabled
     },
-    inject: (fault, injectOptions = {}) => plan.inject(fault, injectOptions),
+    inject: (fault, injectOptions) => plan.inject(fault, injectOptions),
     openConnections: () => inFlight,
     async close() {
       closing.abort()

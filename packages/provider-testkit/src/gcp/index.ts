@@ -1,4 +1,3 @@
-export type { GcpFault } from "./fault-plan.ts"
 export {
   type GcpEmulator,
   type GcpKeyOptions,

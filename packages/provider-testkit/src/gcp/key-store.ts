@@ -109,8 +109,11 @@ export class KeyStore {
     return { key, version }
   }
 
-  /** Sets a state as the cloud would reach it by itself; `DESTROYED` forgets the material. */
+  /** Sets a state as the cloud would reach it by itself; `DESTROYED` forgets the material, for good. */
   setState(version: KeyVersion, state: GcpVersionState): void {
+    if (version.state === "DESTROYED") {
+      throw new RpcError("FAILED_PRECONDITION", `${version.name} is DESTROYED.`)
+    }
     version.state = state
     version.destroyTime = state === "DESTROY_SCHEDULED" ? new Date(Date.now() + DESTROY_AFTER_MS) : undefined
     if (state === "DESTROYED") {
