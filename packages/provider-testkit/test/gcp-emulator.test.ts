@@ -18,7 +18,8 @@ afterAll(async () => {
 const OK = "OK"
 const once = { timeout: 2000, retry: null }
 const plaintext = new TextEncoder().encode("thirty-two bytes of a plain text")
-const ring = () => `${emulator.parent}/keyRings/keyfold`
+const ring = () => emulator.connection.keyRing
+const location = () => ring().split("/keyRings/", 1)[0] as string
 
 async function encrypt(name: string, additionalAuthenticatedData = new Uint8Array(0), bytes = plaintext) {
   const [reply] = await client.encrypt({ name, plaintext: bytes, additionalAuthenticatedData }, once)
@@ -251,18 +252,14 @@ describe("cryptography", () => {
 
 describe("management", () => {
   test("key rings, keys and versions from nothing", async () => {
-    const [made] = await client.createKeyRing({ parent: emulator.parent, keyRingId: "tenants" })
-    const keyRing = `${emulator.parent}/keyRings/tenants`
+    const [made] = await client.createKeyRing({ parent: location(), keyRingId: "tenants" })
+    const keyRing = `${location()}/keyRings/tenants`
     expect(made.name).toBe(keyRing)
-    expect(
-      await outcome(client.createKeyRing({ parent: emulator.parent, keyRingId: "tenants" })),
-    ).toMatchObject({
+    expect(await outcome(client.createKeyRing({ parent: location(), keyRingId: "tenants" }))).toMatchObject({
       status: 6,
     })
     expect((await client.getKeyRing({ name: keyRing }))[0].name).toBe(keyRing)
-    expect((await client.listKeyRings({ parent: emulator.parent }))[0].map(({ name }) => name)).toContain(
-      keyRing,
-    )
+    expect((await client.listKeyRings({ parent: location() }))[0].map(({ name }) => name)).toContain(keyRing)
 
     const [key] = await client.createCryptoKey({
       parent: keyRing,
@@ -344,7 +341,7 @@ describe("management", () => {
       "a ring without a parent",
       () =>
         client.createCryptoKey({
-          parent: `${emulator.parent}/keyRings/no`,
+          parent: `${location()}/keyRings/no`,
           cryptoKeyId: "k",
           cryptoKey: { purpose: "ENCRYPT_DECRYPT" },
         }),
@@ -370,11 +367,7 @@ describe("management", () => {
         }),
       3,
     ],
-    [
-      "a method it has not",
-      () => client.generateRandomBytes({ location: emulator.parent, lengthBytes: 8 }),
-      12,
-    ],
+    ["a method it has not", () => client.generateRandomBytes({ location: location(), lengthBytes: 8 }), 12],
   ] as const)("refuses %s", async (_, call, status) => {
     expect(await outcome(call())).toMatchObject({ status })
   })
@@ -452,7 +445,7 @@ test("close ends hung calls and frees the port", async () => {
   await first.close()
   expect(await call).not.toMatchObject({ status: OK })
   await ownClient.close()
-  const second = await startGcpEmulator({ port: first.port })
+  const second = await startGcpEmulator({ port: first.connection.port })
   expect(second.url).toBe(first.url)
   await second.close()
 })

@@ -1,3 +1,5 @@
+import type { KeyStore } from "./key-store.ts"
+import type { Rpc } from "./rpc.ts"
 import { permissionDenied } from "./rpc-error.ts"
 
 /** Who may do what: everything is granted until it is denied, for one key or for all. */
@@ -27,3 +29,20 @@ export class Iam {
 export function keyOf(resource: string): string {
   return resource.split("/cryptoKeyVersions/", 1)[0] as string
 }
+
+/** `google.iam.v1`: which of the asked permissions there are; for a key that does not exist, none and no error. */
+export function testIamPermissions(store: KeyStore, iam: Iam): Rpc {
+  return {
+    permission: undefined,
+    resource: (request) => (request as TestIamPermissionsRequest).resource,
+    answer(request) {
+      const { resource, permissions } = request as TestIamPermissionsRequest
+      const known = store.keys.has(resource) || store.rings.has(resource)
+      return {
+        permissions: known ? permissions.filter((permission) => iam.grants(permission, resource)) : [],
+      }
+    },
+  }
+}
+
+type TestIamPermissionsRequest = { readonly resource: string; readonly permissions: readonly string[] }

@@ -1,4 +1,5 @@
 export {
+  type GcpConnection,
   type GcpEmulator,
   type GcpKeyOptions,
   startGcpEmulator,

@@ -63,7 +63,7 @@ export class KeyStore {
       purpose: options.purpose,
       protectionLevel: options.protectionLevel,
       createTime: new Date(),
-      labels: { ...options.labels },
+      labels: options.labels ?? {},
       rotationPeriodSeconds: options.rotationPeriodSeconds,
       versions: [],
       primary: undefined,
@@ -126,9 +126,9 @@ export class KeyStore {
 export type KeyOptions = {
   readonly purpose: string
   readonly protectionLevel: GcpProtectionLevel
-  readonly labels: Readonly<Record<string, string>>
-  readonly rotationPeriodSeconds: number | undefined
-  readonly withoutVersion: boolean
+  readonly labels?: Readonly<Record<string, string>> | undefined
+  readonly rotationPeriodSeconds?: number | undefined
+  readonly withoutVersion?: boolean
 }
 
 /** Encrypts under one version: `u32 version ‖ IV(12) ‖ ciphertext ‖ tag(16)`, AES-256-GCM. */
