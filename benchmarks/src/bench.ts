@@ -1,0 +1,123 @@
+/** `pnpm bench [--json] [--quick]`: keyfold beside its floor, each variant in processes of its own, interleaved. */
+import { execFile } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { parseArgs, promisify } from "node:util"
+import Table from "cli-table3"
+import type { Measured } from "./measure.ts"
+import { fillStore, VARIANTS, type VariantName } from "./variants.ts"
+
+type OperationResult = {
+  readonly op: "encrypt" | "decrypt"
+  readonly bytes: number
+  readonly pairs: number
+  readonly keyfold_us: number
+  readonly floor_us: number
+  readonly ratio: number
+}
+
+/** The machine-readable report. Times are medians over processes; `floor` is the quicker of the two key forms. */
+export type Report = {
+  readonly node: string
+  readonly openssl: string
+  readonly results: readonly OperationResult[]
+  readonly stream: {
+    readonly bytes: number
+    readonly keyfold_mbps: number
+    readonly floor_mbps: number
+    readonly ratio: number
+  }
+}
+
+const HELP = `Usage: pnpm bench [--json] [--quick]
+
+Measures encrypt and decrypt through keyfold's public methods (router, managed provider, durable store) beside plain
+node:crypto, in multiples of it. --json prints the report alone; --quick takes small payloads and one process each.
+`
+
+const { values: options } = parseArgs({
+  options: { json: { type: "boolean" }, quick: { type: "boolean" }, help: { type: "boolean" } },
+})
+if (options.help) {
+  console.log(HELP)
+} else {
+  const folder = mkdtempSync(join(tmpdir(), "keyfold-bench-"))
+  try {
+    const report = await run(join(folder, "keks.db"), options.quick ?? false)
+    console.log(options.json ? JSON.stringify(report) : render(report))
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+async function run(storePath: string, quick: boolean): Promise<Report> {
+  await fillStore(storePath)
+  const rounds = quick ? 1 : 3
+  const sizes = quick ? [32, 1024] : [32, 1024, 65_536, 1_048_576]
+  const results: OperationResult[] = []
+  for (const bytes of sizes) {
+    for (const pairs of [1, 3, 10]) {
+      const measured = await interleave(rounds, bytes, String(pairs), storePath)
+      for (const op of ["encrypt", "decrypt"] as const) {
+        const us = (name: VariantName) =>
+          median(measured[name].map((each) => (each as Record<string, number>)[`${op}_us`] as number))
+        const keyfold_us = us("keyfold")
+        const floor_us = Math.min(us("floor-bytes"), us("floor-keyobject"))
+        results.push({ op, bytes, pairs, keyfold_us, floor_us, ratio: keyfold_us / floor_us })
+      }
+      progress(`${bytes} bytes, ${pairs} pairs`)
+    }
+  }
+  const bytes = quick ? 2 ** 26 : 2 ** 28
+  const measured = await interleave(rounds, bytes, "stream", storePath)
+  const mbps = (name: VariantName) => median(measured[name].map((each) => (each as { mbps: number }).mbps))
+  const keyfold_mbps = mbps("keyfold")
+  const floor_mbps = Math.max(mbps("floor-bytes"), mbps("floor-keyobject"))
+  const stream = { bytes, keyfold_mbps, floor_mbps, ratio: keyfold_mbps / floor_mbps }
+  return { node: process.versions.node, openssl: process.versions.openssl, results, stream }
+}
+
+/** Runs every variant `rounds` times, turn by turn, so that a noisy minute meets all of them. */
+async function interleave(
+  rounds: number,
+  bytes: number,
+  pairs: string,
+  storePath: string,
+): Promise<Record<VariantName, Measured[]>> {
+  const measured: Record<VariantName, Measured[]> = { keyfold: [], "floor-bytes": [], "floor-keyobject": [] }
+  const script = join(import.meta.dirname, "measure.ts")
+  for (let round = 0; round < rounds; round++) {
+    for (const name of VARIANTS) {
+      const { stdout } = await promisify(execFile)(process.execPath, [
+        script,
+        name,
+        String(bytes),
+        pairs,
+        storePath,
+      ])
+      measured[name].push(JSON.parse(stdout))
+    }
+  }
+  return measured
+}
+
+function render({ node, openssl, results, stream }: Report): string {
+  const table = new Table({
+    head: ["op", "bytes", "pairs", "keyfold µs", "floor µs", "ratio"],
+    style: { head: [] },
+  })
+  for (const { op, bytes, pairs, keyfold_us, floor_us, ratio } of results) {
+    table.push([op, bytes, pairs, keyfold_us.toFixed(2), floor_us.toFixed(2), ratio.toFixed(2)])
+  }
+  const rate = `stream of ${stream.bytes / 2 ** 20} MiB: keyfold ${stream.keyfold_mbps.toFixed(0)} MB/s, floor ${stream.floor_mbps.toFixed(0)} MB/s, ratio ${stream.ratio.toFixed(2)}`
+  return `${table.toString()}\n${rate}\nNode ${node}, OpenSSL ${openssl}; the floor is plain node:crypto without header or commitment`
+}
+
+function progress(done: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`measured ${done}\n`)
+}
+
+function median(values: number[]): number {
+  return values.sort((a, b) => a - b)[values.length >> 1] as number
+}

@@ -1,0 +1,106 @@
+import {
+  type FailureCode,
+  type Kek,
+  type KekFacts,
+  KeyfoldError,
+  MANAGED_PROVIDER_ID,
+  type WrapContext,
+  type WrapRecord,
+} from "@keyfold/core"
+import { after, type KekCache, type LoadedKek, notFound } from "./kek-cache.ts"
+import { unwrapUnder, WRAPPED_BYTES, wrapUnder } from "./managed-wrap.ts"
+
+/** One managed KEK. Answers at once while it is cached. */
+export class ManagedKek implements Kek {
+  readonly providerId = MANAGED_PROVIDER_ID
+  readonly keyId: string
+  readonly #cache: KekCache
+
+  constructor(cache: KekCache, keyId: string) {
+    this.#cache = cache
+    this.keyId = keyId
+  }
+
+  wrap(secret: Uint8Array, { binding }: WrapContext): WrapRecord | Promise<WrapRecord> {
+    const cached = this.#cache.peek(this.keyId)
+    if (cached !== undefined) return wrapWith(cached, binding, secret)
+    return after(this.#cache.load(this.keyId), (kek) => wrapWith(kek, binding, secret))
+  }
+
+  unwrap(record: WrapRecord, { binding }: WrapContext): Uint8Array | Promise<Uint8Array> {
+    const cached = this.#cache.peek(this.keyId)
+    if (cached !== undefined) return unwrapWith(cached, binding, record)
+    return after(this.#cache.load(this.keyId), (kek) => unwrapWith(kek, binding, record))
+  }
+
+  async describe(): Promise<KekFacts> {
+    const { row } = await this.#cache.load(this.keyId)
+    return {
+      state: row.state,
+      algorithm: "AES-256-GCM",
+      origin: "keyfold",
+      protectionLevel: "software",
+      publicKey: false,
+      keyVersion: row.version,
+      automaticRotation: false,
+      expiresAt: undefined,
+      deletionAt: row.deletionAt === 0 ? undefined : new Date(row.deletionAt),
+      region: undefined,
+    }
+  }
+
+  classify(error: unknown): FailureCode {
+    return error instanceof KeyfoldError ? error.code : "UNKNOWN"
+  }
+}
+
+function wrapWith(kek: LoadedKek, binding: Uint8Array, secret: Uint8Array): WrapRecord {
+  checkState(kek)
+  if (kek.row.closed) {
+    throw new KeyfoldError(
+      "NO_ROUTE",
+      "it was closed for a customer's key: if that binding was not completed, add it again, or remove it",
+    )
+  }
+  kek.wraps++
+  kek.lastUsedAt = Date.now()
+  return {
+    keyVersion: kek.row.version,
+    leased: false,
+    wrapped: wrapUnder(kek.subkeyForWrapping(), binding, secret),
+  }
+}
+
+function unwrapWith(
+  kek: LoadedKek,
+  binding: Uint8Array,
+  { keyVersion, leased, wrapped }: WrapRecord,
+): Uint8Array {
+  checkState(kek)
+  if (!leased && keyVersion >= 1 && keyVersion <= kek.row.version && wrapped.length === WRAPPED_BYTES) {
+    const secret = unwrapUnder(kek.subkeyForUnwrapping(keyVersion, wrapped), binding, wrapped)
+    if (secret !== undefined) {
+      kek.unwraps++
+      kek.lastUsedAt = Date.now()
+      return secret
+    }
+  }
+  throw new KeyfoldError("DECRYPTION_FAILED", "the wrap does not open under this key and binding")
+}
+
+function checkState({ row }: LoadedKek): void {
+  if (row.state === "enabled" && row.version > 0) return
+  if (row.state === "disabled") {
+    throw new KeyfoldError(
+      "KEY_DISABLED",
+      "it is disabled: enable it (keyfold kek enable) to use its data again",
+    )
+  }
+  if (row.state === "pending-deletion") {
+    throw new KeyfoldError(
+      "KEY_PENDING_DELETION",
+      "it is scheduled for deletion: cancel that (keyfold kek cancel-deletion) to use its data again",
+    )
+  }
+  throw notFound()
+}

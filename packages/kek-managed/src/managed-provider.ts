@@ -1,0 +1,366 @@
+import {
+  type Kek,
+  type KekProvider,
+  KeyfoldError,
+  MANAGED_PROVIDER_ID,
+  type Pair,
+  parseContext,
+} from "@keyfold/core"
+import { fillRandom } from "@keyfold/core/crypto"
+import { after, KekCache, type LoadedKek, notFound } from "./kek-cache.ts"
+import type { KekRow, KekState, KekStore, KekUsage } from "./kek-store.ts"
+import { ManagedKek } from "./managed-kek.ts"
+import type { RootKey } from "./root-key.ts"
+import { SealingKeys } from "./sealing-keys.ts"
+
+export type ManagedProviderOptions = {
+  readonly store: KekStore
+  /** What opens the store; a new store is made under it. */
+  readonly root: RootKey
+  /** Keeps data apart: a store of one environment opens in no other. At most 120 characters. */
+  readonly environment: string
+  /** How long a change of state by another process may go unseen, in milliseconds. Default 1,000. */
+  readonly stateTtlMs?: number
+  /** Unsealed KEKs kept in memory. Default 10,000, about a kilobyte each. */
+  readonly cacheSize?: number
+  /** Told of what became of KEKs; never a context value. What it throws is ignored. */
+  readonly onEvent?: (event: ManagedKekEvent) => void
+}
+
+export type ManagedKekEvent = {
+  readonly type:
+    | "kek.created"
+    | "kek.rotated"
+    | "kek.disabled"
+    | "kek.enabled"
+    | "kek.deletion-scheduled"
+    | "kek.deletion-cancelled"
+    | "kek.destroyed"
+    | "kek.closed"
+  readonly keyId: string
+}
+
+/** What a list tells of a KEK: never what it is for. */
+export type ManagedKeyInfo = KekUsage & {
+  readonly keyId: string
+  readonly version: number
+  readonly state: KekState
+  readonly closed: boolean
+  readonly createdAt: Date
+  readonly rotatedAt: Date
+  readonly deletionAt: Date | undefined
+}
+
+/**
+ * The managed HSM simulator: KEKs are made just in time, live sealed in a store, and have no way out. Methods fail with
+ * `KEY_NOT_FOUND`, `INVALID_ARGUMENT` and `STORE_…`.
+ */
+export interface ManagedProvider extends KekProvider {
+  readonly id: typeof MANAGED_PROVIDER_ID
+  kek(keyId: string): Kek
+  /** The KEK of a pair, made now if there is none: exactly once, also between processes. @throws `NO_ROUTE` where the pair is closed */
+  kekFor(pair: Pair): Kek | Promise<Kek>
+  /** The KEK of a pair if there is one and it is not closed; never makes one. */
+  findKek(pair: Pair): Kek | undefined | Promise<Kek | undefined>
+  /** The companion of a public-key binding: a KEK of its own for an owner and a whole match. */
+  companionFor(owner: string, match: readonly Pair[]): Kek | Promise<Kek>
+  /** Closes the KEK of a pair, or its absence, and tells its last version; again for a pair that is closed. */
+  closePair(pair: Pair): Promise<{ readonly keyId: string; readonly lastVersion: number } | undefined>
+  /** Lets a closed pair have a new KEK, with a new id. The old one still unwraps. */
+  reopenPair(pair: Pair): Promise<void>
+  /** The KEK of a pair as a list tells it, closed or not. */
+  describePair(pair: Pair): Promise<ManagedKeyInfo | undefined>
+  /** Every KEK, in the order of key ids. */
+  list(): AsyncIterable<ManagedKeyInfo>
+  /** A new version; the old ones still unwrap. */
+  rotate(keyId: string): Promise<ManagedKeyInfo>
+  disable(keyId: string): Promise<ManagedKeyInfo>
+  enable(keyId: string): Promise<ManagedKeyInfo>
+  /** Destroys the KEK after `recoveryDays`, 7 to 365, default 30; until then it does nothing and can be had back. */
+  scheduleDeletion(keyId: string, recoveryDays?: number): Promise<ManagedKeyInfo>
+  /** Gives a KEK back, disabled. */
+  cancelDeletion(keyId: string): Promise<ManagedKeyInfo>
+  /** Destroys what is due; also done when a provider is made. Gives the key ids. */
+  destroyDue(): Promise<readonly string[]>
+  /** Puts the store under another root key or passphrase, in one write: after a crash one of the two opens it. */
+  changeRoot(newRoot: RootKey): Promise<void>
+  /** Writes usage counts and closes the store. */
+  close(): Promise<void>
+}
+
+/** @throws KeyfoldError `INVALID_ARGUMENT`, `PERMISSION_DENIED` for a wrong root key, `STORE_…` */
+export async function createManagedProvider(options: ManagedProviderOptions): Promise<ManagedProvider> {
+  const { store, environment, stateTtlMs = 1000, cacheSize = 10_000, onEvent } = options
+  if (typeof environment !== "string" || environment.length < 1 || environment.length > 120) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "environment is a string of 1 to 120 characters")
+  }
+  let { root } = options
+  const keys = await SealingKeys.open(store, root, environment)
+  const cache = new KekCache(store, keys, { stateTtlMs, cacheSize })
+  const keks = new Map<string, WeakRef<ManagedKek>>()
+  const ofPair = new WeakMap<Pair, { kek: Kek; generation: number }>()
+  const timer = setInterval(() => {
+    // Counts that could not be written are kept, and written the next time.
+    cache.flushUsage().catch(() => undefined)
+  }, FLUSH_MS)
+  timer.unref()
+
+  const tell = (type: ManagedKekEvent["type"], keyId: string) => {
+    try {
+      onEvent?.({ type, keyId })
+    } catch {
+      // An observer changes nothing.
+    }
+  }
+  const kek = (keyId: string): Kek => {
+    const known = keks.get(keyId)?.deref()
+    if (known !== undefined) return known
+    const made = new ManagedKek(cache, keyId)
+    keks.set(keyId, new WeakRef(made))
+    gone.register(made, { keks, keyId })
+    return made
+  }
+  const kekOfRow = (row: KekRow): Kek => {
+    if (row.closed) throw closedPair()
+    return kek(cache.keep(row).row.keyId)
+  }
+  const findOrMake = (index: string): Kek | Promise<Kek> =>
+    after(store.find(index), (row) => {
+      if (row !== undefined) return kekOfRow(row)
+      const fresh = makeRow(keys, index)
+      return after(store.insert(fresh), (inserted) => {
+        if (!inserted) return findOrMake(index) // another process was first
+        tell("kek.created", fresh.keyId)
+        return kekOfRow(fresh)
+      })
+    })
+  const remember = (pair: Pair, kek: Kek): Kek => {
+    ofPair.set(pair, { kek, generation: cache.generation })
+    return kek
+  }
+  const known = (pair: Pair): Kek | undefined => {
+    const entry = cache.fresh ? ofPair.get(pair) : undefined
+    return entry?.generation === cache.generation ? entry.kek : undefined
+  }
+  const indexOf = (pair: Pair) => keys.indexOf("pair", "", [pair])
+
+  /** Changes a row by compare-and-swap until it holds. */
+  const change = async (
+    keyId: string,
+    edit: (kek: LoadedKek) => { row: Partial<KekRow>; versions?: Uint8Array } | undefined,
+  ): Promise<ManagedKeyInfo> => {
+    for (;;) {
+      const row = await store.get(keyId)
+      if (row === undefined) throw notFound()
+      const loaded = cache.keep(row)
+      const edited = edit(loaded)
+      if (edited === undefined) return info(row)
+      const versions = edited.versions ?? loaded.copyVersions()
+      const next = keys.seal({ ...row, ...edited.row, change: row.change + 1 }, versions)
+      versions.fill(0)
+      const done = await store.replace(next)
+      cache.forget()
+      if (done) return info(next)
+    }
+  }
+
+  const provider: ManagedProvider = {
+    id: MANAGED_PROVIDER_ID,
+    kek,
+    kekFor: (pair) =>
+      known(pair) ??
+      after(cache.refresh(), () => after(findOrMake(indexOf(pair)), (found) => remember(pair, found))),
+    findKek: (pair) =>
+      known(pair) ??
+      after(cache.refresh(), () =>
+        after(store.find(indexOf(pair)), (row) =>
+          row === undefined || row.closed ? undefined : remember(pair, kekOfRow(row)),
+        ),
+      ),
+    companionFor: (owner, match) =>
+      after(cache.refresh(), () => findOrMake(keys.indexOf("companion", owner, sorted(match)))),
+    async closePair(pair) {
+      const index = indexOf(pair)
+      for (;;) {
+        const row = await store.find(index)
+        if (row === undefined) {
+          await store.insert(makeRow(keys, index, true))
+        } else if (!row.closed) {
+          await change(row.keyId, ({ row }) =>
+            row.current && !row.closed ? { row: { closed: true } } : undefined,
+          )
+          tell("kek.closed", row.keyId)
+        } else {
+          cache.forget()
+          return row.version === 0 ? undefined : { keyId: row.keyId, lastVersion: row.version }
+        }
+      }
+    },
+    async reopenPair(pair) {
+      const row = await store.find(indexOf(pair))
+      if (row?.closed)
+        await change(row.keyId, ({ row }) => (row.current ? { row: { current: false } } : undefined))
+    },
+    async describePair(pair) {
+      const row = await store.find(indexOf(pair))
+      return row === undefined || row.version === 0 ? undefined : info(row)
+    },
+    async *list() {
+      await cache.flushUsage()
+      for (let page = await store.list("", PAGE); page.length > 0; ) {
+        for (const row of page) {
+          keys.unseal(row).fill(0)
+          if (row.version > 0) yield { ...info(row), ...usageOf(row) }
+        }
+        page = await store.list((page.at(-1) as KekRow).keyId, PAGE)
+      }
+    },
+    async rotate(keyId) {
+      const rotated = await change(keyId, (kek) => {
+        if (kek.row.closed) throw invalid("a KEK that is closed for a customer's key does not rotate")
+        if (kek.row.state !== "enabled")
+          throw invalid(`a KEK that is ${kek.row.state} does not rotate: enable it first`)
+        const old = kek.copyVersions()
+        const versions = new Uint8Array(old.length + 32)
+        versions.set(old)
+        fillRandom(versions.subarray(old.length))
+        old.fill(0)
+        return { row: { version: kek.row.version + 1, rotatedAt: Date.now() }, versions }
+      })
+      tell("kek.rotated", keyId)
+      return rotated
+    },
+    async disable(keyId) {
+      const done = await change(keyId, moveTo("disabled", ["enabled", "disabled"]))
+      tell("kek.disabled", keyId)
+      return done
+    },
+    async enable(keyId) {
+      const done = await change(keyId, moveTo("enabled", ["enabled", "disabled"]))
+      tell("kek.enabled", keyId)
+      return done
+    },
+    async scheduleDeletion(keyId, recoveryDays = 30) {
+      if (!Number.isInteger(recoveryDays) || recoveryDays < 7 || recoveryDays > 365) {
+        throw invalid("recoveryDays is a whole number from 7 to 365")
+      }
+      const deletionAt = Date.now() + recoveryDays * DAY_MS
+      const done = await change(keyId, moveTo("pending-deletion", ["enabled", "disabled"], deletionAt))
+      tell("kek.deletion-scheduled", keyId)
+      return done
+    },
+    async cancelDeletion(keyId) {
+      const done = await change(keyId, moveTo("disabled", ["pending-deletion"]))
+      tell("kek.deletion-cancelled", keyId)
+      return done
+    },
+    async destroyDue() {
+      const due = await store.due(Date.now())
+      const destroyed: string[] = []
+      for (const keyId of due) {
+        const { state } = await change(keyId, ({ row }) =>
+          row.state === "pending-deletion" && row.deletionAt <= Date.now()
+            ? { row: { state: "destroyed", deletionAt: 0 }, versions: new Uint8Array(0) }
+            : undefined,
+        )
+        if (state !== "destroyed") continue
+        destroyed.push(keyId)
+        tell("kek.destroyed", keyId)
+      }
+      if (destroyed.length > 0) await store.scrub()
+      return destroyed
+    },
+    async changeRoot(newRoot) {
+      await SealingKeys.changeRoot(store, root, newRoot, environment)
+      root = newRoot
+      await store.scrub()
+    },
+    async close() {
+      clearInterval(timer)
+      await cache.flushUsage()
+      cache.forget()
+      keys.wipe()
+      await store.close()
+    },
+  }
+  await provider.destroyDue()
+  return Object.freeze(provider)
+}
+
+/** A row for an index without one: with a fresh key, or, closed, with none. */
+function makeRow(keys: SealingKeys, index: string, closed = false): KekRow {
+  const id = new Uint8Array(16)
+  fillRandom(id)
+  const versions = new Uint8Array(closed ? 0 : 32)
+  fillRandom(versions)
+  const now = Date.now()
+  const row = keys.seal(
+    {
+      keyId: Buffer.from(id).toString("hex"),
+      index,
+      current: true,
+      version: closed ? 0 : 1,
+      state: "enabled",
+      closed,
+      createdAt: now,
+      rotatedAt: now,
+      deletionAt: 0,
+      change: 1,
+    },
+    versions,
+  )
+  versions.fill(0)
+  return row
+}
+
+function moveTo(state: KekState, from: readonly KekState[], deletionAt = 0) {
+  return ({ row }: LoadedKek) => {
+    if (row.state === "destroyed") throw notFound()
+    if (!from.includes(row.state)) throw invalid(`this KEK is ${row.state}, so it cannot become ${state}`)
+    return { row: { state, deletionAt } }
+  }
+}
+
+function info(row: KekRow): ManagedKeyInfo {
+  const { keyId, version, state, closed } = row
+  return {
+    keyId,
+    version,
+    state,
+    closed,
+    createdAt: new Date(row.createdAt),
+    rotatedAt: new Date(row.rotatedAt),
+    deletionAt: row.deletionAt === 0 ? undefined : new Date(row.deletionAt),
+    ...usageOf({ wraps: 0, unwraps: 0, lastUsedAt: 0, ...row }),
+  }
+}
+
+function usageOf({ wraps, unwraps, lastUsedAt }: KekUsage): KekUsage {
+  return { wraps, unwraps, lastUsedAt }
+}
+
+function sorted(match: readonly Pair[]): readonly Pair[] {
+  return parseContext(Object.fromEntries(match.map(({ name, value }) => [name, value]))).pairs
+}
+
+function closedPair(): KeyfoldError {
+  return new KeyfoldError(
+    "NO_ROUTE",
+    "the managed KEK of a pair was closed for a customer's key, but no binding matches: complete the binding or remove it",
+  )
+}
+
+function invalid(message: string): KeyfoldError {
+  return new KeyfoldError("INVALID_ARGUMENT", message)
+}
+
+/** Drops the entry of a KEK object that nothing holds any more. */
+const gone = new FinalizationRegistry<{ keks: Map<string, WeakRef<ManagedKek>>; keyId: string }>(
+  ({ keks, keyId }) => {
+    if (keks.get(keyId)?.deref() === undefined) keks.delete(keyId)
+  },
+)
+
+const FLUSH_MS = 5000
+const DAY_MS = 86_400_000
+const PAGE = 500
