@@ -35,10 +35,7 @@ export async function boundedCall<Reply>(call: BoundedCall<Reply>): Promise<Repl
       failure = call.signal?.aborted ? aborted(call.signal) : toFailure(error, call.permission)
     }
     if (triesLeft === 0 || failure.code !== "UNAVAILABLE") throw failure
-    // Full jitter: half a second at most, all pauses together.
-    await sleep(Math.random() * PAUSE_MS * (MAX_TRIES - triesLeft), undefined, { signal: call.signal }).catch(
-      () => {},
-    )
+    await pause(Math.random() * PAUSE_MS * (MAX_TRIES - triesLeft), call.signal)
   }
 }
 
@@ -56,6 +53,11 @@ async function attempt<Reply>(call: BoundedCall<Reply>, endsAt: number): Promise
   return reply
 }
 
+/** An abort ends the pause, and the next try before it begins. */
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await sleep(ms, undefined, { signal }).catch(() => {})
+}
+
 /** The engine aborts with the failure to report; another caller with any reason. */
 function aborted(signal: AbortSignal): KeyfoldError {
   return signal.reason instanceof KeyfoldError
@@ -65,5 +67,5 @@ function aborted(signal: AbortSignal): KeyfoldError {
 
 /** As many as cloud SDKs make: a broken connection mends by the second. */
 const MAX_TRIES = 3
-/** Longest first pause in milliseconds. */
+/** Longest first pause in milliseconds; the second may be twice as long. Jitter keeps callers apart. */
 const PAUSE_MS = 100

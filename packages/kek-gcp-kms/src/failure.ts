@@ -42,8 +42,14 @@ function explain(status: Status, permission: string | undefined): Explanation {
     case GRPC.cancelled:
       return UNREACHABLE
     default:
-      return CREDENTIALS_MISSING.test(status.message) ? NO_CREDENTIALS : UNNAMED
+      return withoutStatus(status)
   }
+}
+
+/** What fails before a call leaves: the SDK could not get a token. An outage there must not look like a denial. */
+function withoutStatus(status: Status): Explanation {
+  if (BAD_CREDENTIALS.test(status.message)) return NO_CREDENTIALS
+  return status.message.includes("Getting metadata from plugin failed") ? NO_TOKEN : UNNAMED
 }
 
 function refusedArgument(status: Status, permission: string | undefined): Explanation {
@@ -132,8 +138,9 @@ const GRPC = {
   unauthenticated: 16,
 } as const
 
-/** What google-auth-library and grpc-js say where there are no credentials, or no token for them. */
-const CREDENTIALS_MISSING = /Could not load the default credentials|Getting metadata from plugin failed/
+/** google-auth-library without credentials, and the refusals of a token endpoint (RFC 6749 §5.2, and Google's own). */
+const BAD_CREDENTIALS =
+  /Could not load the default credentials|(invalid|deleted|disabled|unauthorized)_client|invalid_grant/
 
 const NOT_FOUND: Explanation = {
   code: "KEY_NOT_FOUND",
@@ -145,7 +152,6 @@ const THROTTLED: Explanation = {
   code: "THROTTLED",
   what: "a quota of Cloud KMS is used up",
   fix: "try again later, or raise the quota of cryptographic requests",
-  side: "caller-identity",
 }
 const TIMED_OUT: Explanation = {
   code: "TIMEOUT",
@@ -163,6 +169,12 @@ const DAMAGED_REQUEST: Explanation = {
   code: "UNAVAILABLE",
   what: "the request was damaged on its way to Cloud KMS",
   fix: "try again later, and look for a proxy that changes the traffic",
+  side: "network",
+}
+const NO_TOKEN: Explanation = {
+  code: "UNAVAILABLE",
+  what: "no access token for Cloud KMS could be fetched",
+  fix: "try again later, and check the way to the token endpoint",
   side: "network",
 }
 const NO_CREDENTIALS: Explanation = {

@@ -1,15 +1,15 @@
 import type { protos } from "@google-cloud/kms"
 import type { KekFacts } from "@keyfold/core"
 
-/** What GetCryptoKey says about a key. Its state is that of the primary version, which wraps. */
+/** What GetCryptoKey says about a key. Its state is that of the primary version, which wraps; without one it cannot. */
 export function keyFacts(key: protos.google.cloud.kms.v1.ICryptoKey, keyId: string): KekFacts {
   const { primary, purpose, rotationPeriod, versionTemplate } = key
-  const state = String(primary?.state)
+  const level = protectionLevel(String(primary?.protectionLevel ?? versionTemplate?.protectionLevel))
   return {
-    state: Object.hasOwn(STATES, state) ? (STATES[state] as KekFacts["state"]) : "unknown",
+    state: primary == null ? "unavailable" : stateOf(String(primary.state)),
     algorithm: String(primary?.algorithm ?? versionTemplate?.algorithm ?? "unknown"),
-    origin: primary?.importJob ? "IMPORTED" : "GENERATED",
-    protectionLevel: protectionLevel(String(primary?.protectionLevel ?? versionTemplate?.protectionLevel)),
+    origin: level === "external" ? "EXTERNAL" : primary?.importJob ? "IMPORTED" : "GENERATED",
+    protectionLevel: level,
     publicKey: String(purpose).startsWith("ASYMMETRIC_"),
     keyVersion: Number(primary?.name?.slice(primary.name.lastIndexOf("/") + 1) ?? 0),
     automaticRotation: rotationPeriod != null,
@@ -18,6 +18,10 @@ export function keyFacts(key: protos.google.cloud.kms.v1.ICryptoKey, keyId: stri
       primary?.destroyTime == null ? undefined : new Date(Number(primary.destroyTime.seconds) * 1000),
     region: keyId.split("/")[3],
   }
+}
+
+function stateOf(state: string): KekFacts["state"] {
+  return (Object.hasOwn(STATES, state) ? STATES[state] : undefined) ?? "unknown"
 }
 
 function protectionLevel(level: string): KekFacts["protectionLevel"] {
