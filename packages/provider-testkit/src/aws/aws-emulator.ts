@@ -1,0 +1,230 @@
+import { randomBytes } from "node:crypto"
+import {
+  type Fault,
+  FaultPlan,
+  type InjectOptions,
+  type KmsEmulator,
+  type RecordedCall,
+} from "../emulator.ts"
+import { damage, type HttpCall, type HttpReply, startHttpService, transportFaults } from "../http-service.ts"
+import { Access, type AwsCredentials, accessDenied, type PolicyLayer, type Principal } from "./access.ts"
+import { AwsError, invalid, jsonError, jsonReply } from "./aws-error.ts"
+import { type AwsKey, type AwsKeyOptions, type AwsKeyState, arnOf, KeyStore } from "./key-store.ts"
+import { answer, type KmsCall, keyArnOf } from "./operations.ts"
+import { readSignature } from "./sigv4.ts"
+import { assumeRole, getCallerIdentity, xmlError } from "./sts.ts"
+
+/** A local AWS KMS, with the part of STS that roles need, which the unmodified AWS SDK talks to. */
+export interface AwsEmulator extends KmsEmulator {
+  /** Where `createKey` puts its keys. The emulator answers for every region, the one that a request is signed for. */
+  readonly region: string
+  /** The account that `credentials` belong to. */
+  readonly accountId: string
+  /** Of a user who may do everything there. */
+  readonly credentials: AwsCredentials
+  /** Options for `new KMSClient(…)` and `new STSClient(…)`. */
+  clientOptions(region?: string): AwsClientOptions
+  /** Makes an enabled key. Gives its ARN. */
+  createKey(options?: Partial<AwsKeyOptions>): string
+  /** Makes a replica of a multi-Region key. Gives its ARN. */
+  replicateKey(keyArn: string, region: string): string
+  /** `name` begins with `alias/`. Gives the alias ARN. */
+  createAlias(name: string, keyArn: string): string
+  /** New key material; what was encrypted before still decrypts. */
+  rotate(keyArn: string): void
+  /** Puts a key into a state, as time or an operator would. `Deleted` ends it. */
+  setState(keyArn: string, state: AwsKeyState | "Deleted"): void
+  /** Takes an action such as `kms:Decrypt` away in one layer of policy, for one key or for all. */
+  deny(layer: PolicyLayer, action: string, keyArn?: string): void
+  allow(layer: PolicyLayer, action: string, keyArn?: string): void
+  /** Makes a role in another account, which assumes it only with the external id, if it has one. Gives its ARN. */
+  createRole(options: AwsRoleOptions): string
+}
+
+export type AwsClientOptions = {
+  readonly endpoint: string
+  readonly region: string
+  readonly credentials: AwsCredentials
+}
+
+export type AwsRoleOptions = {
+  readonly accountId: string
+  readonly name: string
+  readonly externalId?: string
+}
+
+/** Starts an emulator on 127.0.0.1; port 0, the default, takes any free one. Its keys live as long as it does. */
+export async function startAwsEmulator(options: { readonly port?: number } = {}): Promise<AwsEmulator> {
+  const store = new KeyStore()
+  const access = new Access()
+  const plan = new FaultPlan()
+  const calls: RecordedCall[] = []
+  const user: Principal = { accountId: ACCOUNT_ID, arn: `arn:aws:iam::${ACCOUNT_ID}:user/keyfold` }
+  const credentials = access.issue(user)
+  let decoy: AwsKey | undefined
+
+  /** KMS: JSON 1.1. */
+  async function serveKms(call: HttpCall): Promise<HttpReply> {
+    const at = Date.now()
+    const operation = String(call.headers["x-amz-target"]).replace(/^TrentService\./, "")
+    let kms: KmsCall | undefined
+    let failure: string | undefined = "CallerHungUp"
+    try {
+      const signature = readSignature(call)
+      const { region } = signature
+      // Whose keys an id without an account means is known only after authentication; faults come before it.
+      kms = { operation, input: parseInput(call.body), region, caller: user }
+      const faults = plan.take(operation, keyArnOf(store, kms))
+      await transportFaults(faults, call)
+      refuse(faults)
+      kms = { ...kms, caller: access.authenticate(call, signature) }
+      const arn = keyArnOf(store, kms)
+      if (faults.some(({ kind }) => kind === "deny")) {
+        throw accessDenied(
+          kms.caller,
+          `kms:${operation}`,
+          arn,
+          "with an explicit deny in a resource-based policy",
+        )
+      }
+      const lies = faults.some(({ kind }) => kind === "other-key")
+      const output = lies ? answerForAnotherKey(kms) : answer(store, access, kms)
+      failure = undefined
+      return damage(faults, jsonReply(output))
+    } catch (error) {
+      if (!(error instanceof AwsError)) throw error
+      failure = error.name
+      return jsonError(error)
+    } finally {
+      const keyId = kms === undefined ? "" : keyArnOf(store, kms)
+      calls.push({
+        operation,
+        keyId,
+        at,
+        ok: failure === undefined,
+        ...(failure !== undefined && { error: failure }),
+      })
+    }
+  }
+
+  /** STS: the query protocol, recorded under the role's ARN. */
+  async function serveSts(call: HttpCall): Promise<HttpReply> {
+    const at = Date.now()
+    const form = new URLSearchParams(Buffer.from(call.body).toString())
+    const operation = form.get("Action") ?? ""
+    const keyId = form.get("RoleArn") ?? ""
+    let failure: string | undefined = "CallerHungUp"
+    try {
+      const faults = plan.take(operation, keyId)
+      await transportFaults(faults, call)
+      refuse(faults)
+      const caller = access.authenticate(call, readSignature(call))
+      const reply =
+        operation === "AssumeRole"
+          ? assumeRole(access, caller, form)
+          : operation === "GetCallerIdentity"
+            ? getCallerIdentity(caller)
+            : undefined
+      if (reply === undefined) throw new AwsError("InvalidAction", `Could not find operation ${operation}`)
+      failure = undefined
+      return damage(faults, reply)
+    } catch (error) {
+      if (!(error instanceof AwsError)) throw error
+      failure = error.name
+      return xmlError(error)
+    } finally {
+      calls.push({
+        operation,
+        keyId,
+        at,
+        ok: failure === undefined,
+        ...(failure !== undefined && { error: failure }),
+      })
+    }
+  }
+
+  function answerForAnotherKey(call: KmsCall): object {
+    decoy ??= store.create({ region: call.region, accountId: ACCOUNT_ID })
+    const toDecoy = { ...call, input: { ...call.input, KeyId: decoy.arn } }
+    if (call.operation !== "Decrypt") return answer(store, access, toDecoy)
+    return { Plaintext: randomBytes(32).toString("base64"), KeyId: decoy.arn }
+  }
+
+  function keyAt(arn: string): AwsKey {
+    return store.find(arn, arn.split(":")[3] ?? "", ACCOUNT_ID)
+  }
+
+  const service = await startHttpService({
+    port: options.port ?? 0,
+    answer: async (call) => {
+      const reply = await (call.headers["x-amz-target"] === undefined ? serveSts(call) : serveKms(call))
+      return { ...reply, headers: { ...reply.headers, "x-amzn-requestid": crypto.randomUUID() } }
+    },
+  })
+  const url = `http://127.0.0.1:${service.port}`
+
+  return {
+    url,
+    region: REGION,
+    accountId: ACCOUNT_ID,
+    credentials,
+    calls,
+    clientOptions: (region = REGION) => ({ endpoint: url, region, credentials }),
+    createKey: (keyOptions = {}) =>
+      store.create({ region: REGION, accountId: ACCOUNT_ID, ...keyOptions }).arn,
+    replicateKey: (arn, region) => store.replicate(keyAt(arn), region).arn,
+    createAlias(name, arn) {
+      const key = keyAt(arn)
+      const alias = arnOf(key.region, key.accountId, name)
+      store.aliases.set(alias, arn)
+      return alias
+    },
+    rotate: (arn) => store.rotate(keyAt(arn)),
+    setState(arn, state) {
+      const key = keyAt(arn)
+      if (state === "Deleted") store.delete(key)
+      else key.state = state
+    },
+    deny: (layer, action, arn) => access.withhold(layer, action, arn),
+    allow: (layer, action, arn) => access.restore(layer, action, arn),
+    createRole({ accountId, name, externalId }) {
+      const arn = `arn:aws:iam::${accountId}:role/${name}`
+      access.roles.set(arn, { arn, accountId, externalId })
+      return arn
+    },
+    inject: (fault: Fault, injectOptions?: InjectOptions) => plan.inject(fault, injectOptions),
+    openConnections: service.openConnections,
+    close: service.close,
+  }
+}
+
+/** @throws AwsError where a fault answers instead of the service */
+function refuse(faults: readonly Fault[]): void {
+  for (const fault of faults) {
+    if (fault.kind === "throttle") {
+      const message =
+        "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls."
+      throw new AwsError("ThrottlingException", message, 400, fault.retryAfterSeconds)
+    }
+    if (fault.kind === "server-error") {
+      throw new AwsError(
+        "KMSInternalException",
+        "The request was rejected because an internal exception occurred.",
+        500,
+      )
+    }
+  }
+}
+
+function parseInput(body: Uint8Array): Readonly<Record<string, unknown>> {
+  try {
+    const input: unknown = JSON.parse(Buffer.from(body).toString())
+    if (typeof input === "object" && input !== null) return input as Readonly<Record<string, unknown>>
+  } catch {
+    // told below
+  }
+  throw invalid("The request is not JSON")
+}
+
+const REGION = "eu-central-1"
+const ACCOUNT_ID = "111122223333"
