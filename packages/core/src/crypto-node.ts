@@ -113,6 +113,15 @@ export function hmacSha512(key: SecretKey, data: Uint8Array): Uint8Array {
   return createHmac("sha512", key).update(data).digest()
 }
 
+/**
+ * HMAC-SHA-256 of what is public anyway, such as a header: writes the 32 bytes into `out` at `offset`. On its way the
+ * value is a string, which spares a microsecond and cannot be wiped: not for keys.
+ */
+export function publicMacInto(key: SecretKey, data: Uint8Array, out: Uint8Array, offset: number): void {
+  const mac = createHmac("sha256", key).update(data).digest("latin1")
+  for (let i = 0; i < mac.length; i++) out[offset + i] = mac.charCodeAt(i)
+}
+
 /** SHA-256 (FIPS 180-4), 32 bytes. */
 export function sha256(data: Uint8Array): Uint8Array {
   return plain(createHash("sha256").update(data).digest())

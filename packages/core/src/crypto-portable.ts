@@ -68,6 +68,11 @@ export function hmacSha512(key: SecretKey, data: Uint8Array): Uint8Array {
   return hmac(sha512, key, data)
 }
 
+/** HMAC-SHA-256 of what is public anyway, such as a header: writes the 32 bytes into `out` at `offset`. */
+export function publicMacInto(key: SecretKey, data: Uint8Array, out: Uint8Array, offset: number): void {
+  out.set(hmac(nobleSha256, key, data), offset)
+}
+
 /** SHA-256 (FIPS 180-4), 32 bytes. */
 export function sha256(data: Uint8Array): Uint8Array {
   return nobleSha256(data)

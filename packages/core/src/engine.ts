@@ -6,7 +6,6 @@ import {
   IMMUTABLE_BYTES,
   immutableBytes,
   type Kind,
-  MAC_BYTES,
   type Policy,
   parseHeader,
   type Wrap,
@@ -21,7 +20,7 @@ import {
   type OperationName,
   throwIfAborted,
 } from "./kek-call.ts"
-import { deriveKeys, type EnvelopeKeys, headerMac } from "./key-schedule.ts"
+import { deriveKeys, type EnvelopeKeys, writeMac } from "./key-schedule.ts"
 import type { RouteEntry, Router } from "./route.ts"
 import { type Opened, openHeader } from "./unwrap.ts"
 import { DEK_BYTES, wrapDek } from "./wrap.ts"
@@ -177,7 +176,7 @@ function writeSealedHeader(
   keys: EnvelopeKeys,
 ): void {
   writeHeader(out, immutable, policy, wraps, embedded)
-  out.set(headerMac(keys.header, out), out.length - MAC_BYTES)
+  writeMac(keys.header, out)
 }
 
 /** Runs two steps and wipes `secret` after the last of them, or when one fails. */

@@ -1,4 +1,4 @@
-import { equalBytes, hmacSha256, hmacSha512, importKey, type SecretKey } from "@keyfold/core/crypto"
+import { equalBytes, hmacSha512, importKey, publicMacInto, type SecretKey } from "@keyfold/core/crypto"
 import { IMMUTABLE_BYTES, MAC_BYTES } from "./envelope.ts"
 
 /** The two keys of an envelope. `wipe` when done: the DEK is not kept, these are all there is. */
@@ -17,20 +17,24 @@ export function deriveKeys(dek: Uint8Array, immutable: Uint8Array, contextDigest
   info.set(contextDigest, LABEL.length + IMMUTABLE_BYTES)
   const okm = hmacSha512(importKey(dek), info)
   return {
-    content: importKey(okm.subarray(0, 32)),
-    header: importKey(okm.subarray(32, 64)),
+    content: importKey(new Uint8Array(okm.buffer, okm.byteOffset, 32)),
+    header: importKey(new Uint8Array(okm.buffer, okm.byteOffset + 32, 32)),
     wipe: () => okm.fill(0),
   }
 }
 
-/** The MAC of a header: over every byte before its last 32. */
-export function headerMac(key: SecretKey, header: Uint8Array): Uint8Array {
-  return hmacSha256(key, header.subarray(0, header.length - MAC_BYTES))
+/** Writes the MAC of a header, which covers every byte before it, into the header's last 32 bytes. */
+export function writeMac(key: SecretKey, header: Uint8Array): void {
+  const length = header.length - MAC_BYTES
+  publicMacInto(key, header.subarray(0, length), header, length)
 }
 
 /** Whether the MAC at the end of `header` holds; in constant time. */
 export function macHolds(key: SecretKey, header: Uint8Array): boolean {
-  return equalBytes(headerMac(key, header), header.subarray(header.length - MAC_BYTES))
+  const length = header.length - MAC_BYTES
+  const expected = new Uint8Array(MAC_BYTES)
+  publicMacInto(key, header.subarray(0, length), expected, 0)
+  return equalBytes(expected, header.subarray(length))
 }
 
 const LABEL = new TextEncoder().encode("keyfold/v1")

@@ -3,7 +3,7 @@ import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { headerLength, parseHeader, type Wrap, writeHeader } from "../src/envelope.ts"
 import { createKeyfold, KeyfoldError, parseContext, type ReadCandidate, type Router } from "../src/index.ts"
-import { deriveKeys, headerMac } from "../src/key-schedule.ts"
+import { deriveKeys, writeMac } from "../src/key-schedule.ts"
 import { keyContext } from "./arbitraries.ts"
 import { type CustomEntry, randomKeyId, type TestKek, testKek, testRouter } from "./test-keks.ts"
 
@@ -256,7 +256,7 @@ function remade(
   const bytes = new Uint8Array(headerLength(wraps, header.embedded))
   writeHeader(bytes, header.bytes.subarray(0, 25), policy ?? header.policy, wraps, header.embedded)
   const keys = deriveKeys(new Uint8Array(32), bytes, parseContext(under).digest)
-  bytes.set(headerMac(keys.header, bytes), bytes.length - 32)
+  writeMac(keys.header, bytes)
   return Buffer.concat([bytes, envelope.subarray(header.bytes.length)])
 }
 

@@ -122,8 +122,10 @@ export class KekCache {
     })
   }
 
-  /** Unseals a row and keeps it. @throws KeyfoldError `STORE_CORRUPT` */
+  /** Unseals a row and keeps it, unless the same is kept already. @throws KeyfoldError `STORE_CORRUPT` */
   keep(row: KekRow): LoadedKek {
+    const kept = this.#loaded.get(row.keyId)
+    if (kept?.row.change === row.change) return kept
     const kek = new LoadedKek(row, this.#keys.unseal(row))
     this.#loaded.set(row.keyId, kek)
     return kek

@@ -10,6 +10,7 @@ import { fillRandom } from "@keyfold/core/crypto"
 import { after, KekCache, type LoadedKek, notFound } from "./kek-cache.ts"
 import type { KekRow, KekState, KekStore, KekUsage } from "./kek-store.ts"
 import { ManagedKek } from "./managed-kek.ts"
+import { PairCache } from "./pair-cache.ts"
 import type { RootKey } from "./root-key.ts"
 import { SealingKeys } from "./sealing-keys.ts"
 
@@ -98,7 +99,7 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
   const keys = await SealingKeys.open(store, root, environment)
   const cache = new KekCache(store, keys, { stateTtlMs, cacheSize })
   const keks = new Map<string, WeakRef<ManagedKek>>()
-  const ofPair = new WeakMap<Pair, { kek: Kek; generation: number }>()
+  const pairs = new PairCache(cache, cacheSize)
   const timer = setInterval(() => {
     // Counts that could not be written are kept, and written the next time.
     cache.flushUsage().catch(() => undefined)
@@ -134,14 +135,6 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
         return kekOfRow(fresh)
       })
     })
-  const remember = (pair: Pair, kek: Kek): Kek => {
-    ofPair.set(pair, { kek, generation: cache.generation })
-    return kek
-  }
-  const known = (pair: Pair): Kek | undefined => {
-    const entry = cache.fresh ? ofPair.get(pair) : undefined
-    return entry?.generation === cache.generation ? entry.kek : undefined
-  }
   const indexOf = (pair: Pair) => keys.indexOf("pair", "", [pair])
 
   /** Changes a row by compare-and-swap until it holds. */
@@ -168,15 +161,20 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
     id: MANAGED_PROVIDER_ID,
     kek,
     kekFor: (pair) =>
-      known(pair) ??
-      after(cache.refresh(), () => after(findOrMake(indexOf(pair)), (found) => remember(pair, found))),
-    findKek: (pair) =>
-      known(pair) ??
-      after(cache.refresh(), () =>
-        after(store.find(indexOf(pair)), (row) =>
-          row === undefined || row.closed ? undefined : remember(pair, kekOfRow(row)),
-        ),
+      pairs.get(pair) ??
+      after(
+        cache.refresh(),
+        () => pairs.get(pair) ?? after(findOrMake(indexOf(pair)), (kek) => pairs.set(pair, kek)),
       ),
+    findKek: (pair) =>
+      pairs.get(pair) ??
+      after(cache.refresh(), () => {
+        const known = pairs.get(pair)
+        if (known !== undefined) return known
+        return after(store.find(indexOf(pair)), (row) =>
+          row === undefined || row.closed ? undefined : pairs.set(pair, kekOfRow(row)),
+        )
+      }),
     companionFor: (owner, match) =>
       after(cache.refresh(), () => findOrMake(keys.indexOf("companion", owner, sorted(match)))),
     async closePair(pair) {
