@@ -1,4 +1,4 @@
-import { randomBytes } from "node:crypto"
+import { randomBytes, randomUUID } from "node:crypto"
 import {
   type Fault,
   FaultPlan,
@@ -12,7 +12,7 @@ import { AwsError, invalid, jsonError, jsonReply } from "./aws-error.ts"
 import { type AwsKey, type AwsKeyOptions, type AwsKeyState, arnOf, KeyStore } from "./key-store.ts"
 import { answer, type KmsCall, keyArnOf } from "./operations.ts"
 import { readSignature } from "./sigv4.ts"
-import { assumeRole, getCallerIdentity, xmlError } from "./sts.ts"
+import { answerSts, xmlError } from "./sts.ts"
 
 /** A local AWS KMS, with the part of STS that roles need, which the unmodified AWS SDK talks to. */
 export interface AwsEmulator extends KmsEmulator {
@@ -65,81 +65,70 @@ export async function startAwsEmulator(options: { readonly port?: number } = {})
 
   /** KMS: JSON 1.1. */
   async function serveKms(call: HttpCall): Promise<HttpReply> {
-    const at = Date.now()
     const operation = String(call.headers["x-amz-target"]).replace(/^TrentService\./, "")
-    let kms: KmsCall | undefined
-    let failure: string | undefined = "CallerHungUp"
-    try {
-      const signature = readSignature(call)
-      const { region } = signature
-      // Whose keys an id without an account means is known only after authentication; faults come before it.
-      kms = { operation, input: parseInput(call.body), region, caller: user }
-      const faults = plan.take(operation, keyArnOf(store, kms))
+    const signature = readSignature(call)
+    // Faults come before authentication; whose key an id without an account is, is a guess until then.
+    const kms: KmsCall = { operation, input: parseInput(call.body), region: signature.region, caller: user }
+    const arn = keyArnOf(store, kms)
+    return record(operation, arn, async () => {
+      const faults = plan.take(operation, arn)
       await transportFaults(faults, call)
       refuse(faults)
-      kms = { ...kms, caller: access.authenticate(call, signature) }
-      const arn = keyArnOf(store, kms)
-      if (faults.some(({ kind }) => kind === "deny")) {
+      const caller = access.authenticate(call, signature)
+      const isFault = (kind: Fault["kind"]) => faults.some((fault) => fault.kind === kind)
+      if (isFault("deny")) {
         throw accessDenied(
-          kms.caller,
+          caller,
           `kms:${operation}`,
           arn,
           "with an explicit deny in a resource-based policy",
         )
       }
-      const lies = faults.some(({ kind }) => kind === "other-key")
-      const output = lies ? answerForAnotherKey(kms) : answer(store, access, kms)
-      failure = undefined
+      const output = isFault("other-key")
+        ? answerForAnotherKey(kms)
+        : answer(store, access, { ...kms, caller })
       return damage(faults, jsonReply(output))
-    } catch (error) {
-      if (!(error instanceof AwsError)) throw error
-      failure = error.name
-      return jsonError(error)
-    } finally {
-      const keyId = kms === undefined ? "" : keyArnOf(store, kms)
-      calls.push({
-        operation,
-        keyId,
-        at,
-        ok: failure === undefined,
-        ...(failure !== undefined && { error: failure }),
-      })
-    }
+    })
   }
 
   /** STS: the query protocol, recorded under the role's ARN. */
   async function serveSts(call: HttpCall): Promise<HttpReply> {
-    const at = Date.now()
     const form = new URLSearchParams(Buffer.from(call.body).toString())
     const operation = form.get("Action") ?? ""
-    const keyId = form.get("RoleArn") ?? ""
-    let failure: string | undefined = "CallerHungUp"
-    try {
-      const faults = plan.take(operation, keyId)
+    const roleArn = form.get("RoleArn") ?? ""
+    return record(operation, roleArn, async () => {
+      const faults = plan.take(operation, roleArn)
       await transportFaults(faults, call)
       refuse(faults)
       const caller = access.authenticate(call, readSignature(call))
-      const reply =
-        operation === "AssumeRole"
-          ? assumeRole(access, caller, form)
-          : operation === "GetCallerIdentity"
-            ? getCallerIdentity(caller)
-            : undefined
-      if (reply === undefined) throw new AwsError("InvalidAction", `Could not find operation ${operation}`)
-      failure = undefined
-      return damage(faults, reply)
+      return damage(faults, answerSts(access, caller, operation, form))
+    })
+  }
+
+  async function record(
+    operation: string,
+    keyId: string,
+    serve: () => Promise<HttpReply>,
+  ): Promise<HttpReply> {
+    const at = Date.now()
+    try {
+      const reply = await serve()
+      calls.push({ operation, keyId, at, ok: true })
+      return reply
     } catch (error) {
-      if (!(error instanceof AwsError)) throw error
-      failure = error.name
-      return xmlError(error)
-    } finally {
-      calls.push({
-        operation,
-        keyId,
-        at,
-        ok: failure === undefined,
-        ...(failure !== undefined && { error: failure }),
-      })
+      const name = error instanceof AwsError ? error.name : "CallerHungUp"
+      calls.push({ operation, keyId, at, ok: false, error: name })
+      throw error
+    }
+  }
+
+  async function serve(call: HttpCall): Promise<HttpReply> {
+    const isKms = call.headers["x-amz-target"] !== undefined
+    try {
+      return await (isKms ? serveKms(call) : serveSts(call))
+    } catch (error) {
+      if (error instanceof AwsError) return isKms ? jsonError(error) : xmlError(error)
+      throw error
     }
   }
 
@@ -157,8 +146,8 @@ export async function startAwsEmulator(options: { readonly port?: number } = {})
   const service = await startHttpService({
     port: options.port ?? 0,
     answer: async (call) => {
-      const reply = await (call.headers["x-amz-target"] === undefined ? serveSts(call) : serveKms(call))
-      return { ...reply, headers: { ...reply.headers, "x-amzn-requestid": crypto.randomUUID() } }
+      const reply = await serve(call)
+      return { ...reply, headers: { ...reply.headers, "x-amzn-requestid": randomUUID() } }
     },
   })
   const url = `http://127.0.0.1:${service.port}`

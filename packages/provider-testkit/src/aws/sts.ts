@@ -4,10 +4,32 @@ import type { Access, Principal, Role } from "./access.ts"
 import { AwsError } from "./aws-error.ts"
 
 /**
- * AssumeRole of AWS STS: temporary credentials in the role's account, if the external id is the role's.
- * @throws AwsError `AccessDenied` for an unknown role or another external id, which look alike
+ * Answers a call of AWS STS.
+ * @throws AwsError as the service does
  */
-export function assumeRole(access: Access, caller: Principal, form: URLSearchParams): HttpReply {
+export function answerSts(
+  access: Access,
+  caller: Principal,
+  action: string,
+  form: URLSearchParams,
+): HttpReply {
+  if (action === "AssumeRole") return assumeRole(access, caller, form)
+  if (action === "GetCallerIdentity") return getCallerIdentity(caller)
+  throw new AwsError("InvalidAction", `Could not find operation ${action}`)
+}
+
+/** An error of the query protocol. */
+export function xmlError(error: AwsError): HttpReply {
+  const type = element("Type", error.status < 500 ? "Sender" : "Receiver")
+  return xmlReply(
+    error.status,
+    `<ErrorResponse xmlns="${NAMESPACE}"><Error>${type}${element("Code", error.name)}` +
+      `${element("Message", error.message)}</Error>${element("RequestId", randomTag())}</ErrorResponse>`,
+  )
+}
+
+/** An unknown role and another external id look alike. */
+function assumeRole(access: Access, caller: Principal, form: URLSearchParams): HttpReply {
   const arn = form.get("RoleArn") ?? ""
   const session = form.get("RoleSessionName") ?? ""
   const lifetimeSeconds = Number(form.get("DurationSeconds") ?? DEFAULT_LIFETIME_SECONDS)
@@ -35,28 +57,18 @@ export function assumeRole(access: Access, caller: Principal, form: URLSearchPar
       element("SessionToken", credentials.sessionToken ?? "") +
       element("Expiration", expiration) +
       `</Credentials><AssumedRoleUser>${element("Arn", assumed.arn)}` +
-      `${element("AssumedRoleId", `AROA${accountTag()}:${session}`)}</AssumedRoleUser></AssumeRoleResult>` +
-      `<ResponseMetadata>${element("RequestId", accountTag())}</ResponseMetadata></AssumeRoleResponse>`,
+      `${element("AssumedRoleId", `AROA${randomTag()}:${session}`)}</AssumedRoleUser></AssumeRoleResult>` +
+      `<ResponseMetadata>${element("RequestId", randomTag())}</ResponseMetadata></AssumeRoleResponse>`,
   )
 }
 
-/** GetCallerIdentity of AWS STS, which everybody may call. */
-export function getCallerIdentity(caller: Principal): HttpReply {
+/** Everybody may call it. */
+function getCallerIdentity(caller: Principal): HttpReply {
   return xmlReply(
     200,
     `<GetCallerIdentityResponse xmlns="${NAMESPACE}"><GetCallerIdentityResult>${element("Arn", caller.arn)}` +
-      `${element("UserId", accountTag())}${element("Account", caller.accountId)}</GetCallerIdentityResult>` +
+      `${element("UserId", randomTag())}${element("Account", caller.accountId)}</GetCallerIdentityResult>` +
       `</GetCallerIdentityResponse>`,
-  )
-}
-
-/** An error of the query protocol. */
-export function xmlError(error: AwsError): HttpReply {
-  const type = element("Type", error.status < 500 ? "Sender" : "Receiver")
-  return xmlReply(
-    error.status,
-    `<ErrorResponse xmlns="${NAMESPACE}"><Error>${type}${element("Code", error.name)}` +
-      `${element("Message", error.message)}</Error>${element("RequestId", accountTag())}</ErrorResponse>`,
   )
 }
 
@@ -73,7 +85,7 @@ function sessionArn(role: Role, session: string): string {
   return `arn:aws:sts::${role.accountId}:assumed-role/${role.arn.split("/").at(-1)}/${session}`
 }
 
-function accountTag(): string {
+function randomTag(): string {
   return randomBytes(8).toString("hex").toUpperCase()
 }
 
