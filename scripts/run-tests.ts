@@ -1,0 +1,53 @@
+/**
+ * `pnpm test [filters…]`: every test of the workspace, and then one line that says how many ran, how many did not, and
+ * why. In CI a test that did not run for a reason which is not expected is a failure.
+ */
+import type { Reporter, TestModule } from "vitest/node"
+import { startVitest } from "vitest/node"
+
+/** Reasons a test may give for not running in CI: what a machine can lack that the project cannot install. */
+const EXPECTED_REASONS: readonly RegExp[] = [
+  /^no third-party vectors/, // they are not part of the repository
+  /^no permission to mount/, // a full disk is played by a small tmpfs
+  /^no strace/, // a Debian tool
+  /^no python3-cryptography/, // a Debian package, for the second decoder
+]
+
+const reporter: Reporter & { modules: readonly TestModule[] } = {
+  modules: [],
+  onTestRunEnd(modules) {
+    this.modules = modules
+  },
+}
+
+const filters = process.argv.slice(2)
+const vitest = await startVitest("test", filters, { watch: false, reporters: ["default", reporter] })
+await vitest.close()
+
+let ran = 0
+const reasons = new Map<string, number>()
+for (const module of reporter.modules) {
+  for (const test of module.children.allTests()) {
+    const result = test.result()
+    if (result.state === "skipped" || result.state === "pending") {
+      const reason = (result.state === "skipped" && result.note) || "no reason given"
+      reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
+    } else {
+      ran++
+    }
+  }
+}
+const notRun = [...reasons.values()].reduce((sum, count) => sum + count, 0)
+const why = [...reasons].map(([reason, count]) => `${reason} (${count})`).join(", ")
+const unexpected = [...reasons.keys()].filter(
+  (reason) => !EXPECTED_REASONS.some((known) => known.test(reason)),
+)
+if (ran === 0) {
+  console.error("no test ran")
+  process.exitCode = 1
+}
+if (process.env.CI && unexpected.length > 0) {
+  console.error(`not run for a reason that is not expected: ${unexpected.join(", ")}`)
+  process.exitCode = 1
+}
+console.log(notRun === 0 ? `ran ${ran}, not run 0` : `ran ${ran}, not run ${notRun}: ${why}`)
