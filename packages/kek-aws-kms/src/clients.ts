@@ -40,6 +40,7 @@ export function awsKmsClients({
       httpsAgent,
       connectionTimeout: connectTimeoutMs,
       requestTimeout: requestTimeoutMs,
+      socketTimeout: requestTimeoutMs, // the same for an answer that stops in its middle
       throwOnRequestTimeout: true, // else the SDK only warns, and waits for ever
     },
   }

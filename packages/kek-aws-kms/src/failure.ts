@@ -25,6 +25,8 @@ function explain(error: AwsFailure, action: string | undefined): Explanation {
   if (error.clockSkewCorrected) return CLOCK_WAS_OFF
   const byName = Object.hasOwn(BY_NAME, error.name) ? BY_NAME[error.name] : undefined
   if (byName !== undefined) return byName(error, action)
+  // The SDK gives Node's connection errors and its own time-outs one name and code; only Node says which call failed.
+  if (error.name === "TimeoutError" && error.code === "ETIMEDOUT" && !error.isSystemError) return TIMED_OUT
   if (NETWORK_CODES.has(error.code)) return UNREACHABLE
   if (error.name === "TimeoutError") return TIMED_OUT
   // An answer that is not of the service: the SDK could not parse it.
@@ -128,6 +130,7 @@ type AwsFailure = {
   readonly message: string
   /** Node's, such as `ECONNRESET`. */
   readonly code: string
+  readonly isSystemError: boolean
   /** Of the HTTP reply; 0 where there was none. */
   readonly status: number
   readonly clockSkewCorrected: boolean
@@ -136,12 +139,13 @@ type AwsFailure = {
 
 /** What the SDK's errors carry; anything else reads as an error without a name. */
 function read(error: unknown): AwsFailure {
-  const { name, message, code, $metadata, $response } = (error ?? {}) as Partial<SdkError>
+  const { name, message, code, syscall, $metadata, $response } = (error ?? {}) as Partial<SdkError>
   const retryAfterSeconds = Number.parseInt(String($response?.headers?.["retry-after"]), 10)
   return {
     name: String(name),
     message: String(message),
     code: String(code),
+    isSystemError: syscall !== undefined,
     status: Number($metadata?.httpStatusCode ?? $response?.statusCode ?? 0),
     clockSkewCorrected: $metadata?.clockSkewCorrected === true,
     retryAfterMs: retryAfterSeconds >= 0 ? retryAfterSeconds * 1000 : undefined,
@@ -152,6 +156,7 @@ type SdkError = {
   readonly name: string
   readonly message: string
   readonly code: string
+  readonly syscall: string
   readonly $metadata: { readonly httpStatusCode?: number; readonly clockSkewCorrected?: boolean }
   readonly $response: { readonly statusCode?: number; readonly headers?: Readonly<Record<string, string>> }
 }
