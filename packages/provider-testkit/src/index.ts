@@ -2,7 +2,6 @@ export {
   type KekConformance,
   type PhysicalLaw,
   runKekConformance,
-  type SkippableTest,
   type TestRunner,
 } from "./conformance.ts"
 export type { Fault, InjectOptions, KmsEmulator, RecordedCall } from "./emulator.ts"
