@@ -8,3 +8,4 @@ export {
 } from "./managed-provider.ts"
 export { memoryStore } from "./memory-store.ts"
 export type { RootKey } from "./root-key.ts"
+export { rootKindOf } from "./sealing-keys.ts"

@@ -82,6 +82,14 @@ export class SealingKeys {
   }
 }
 
+/** What opens a store; undefined where it is new. @throws KeyfoldError `STORE_…` */
+export async function rootKindOf(store: KekStore): Promise<"key" | "passphrase" | "kek" | undefined> {
+  const meta = await store.meta()
+  if (meta === undefined) return undefined
+  const { kind } = parseMeta(meta.text).root
+  return kind === "scrypt" ? "passphrase" : kind
+}
+
 type MetaText = { readonly environment: string; readonly root: RootRecord; readonly sealed: string }
 
 async function sealMeta(

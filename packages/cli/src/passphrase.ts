@@ -1,0 +1,44 @@
+import { readFile } from "node:fs/promises"
+import { createInterface } from "node:readline/promises"
+import { Writable } from "node:stream"
+import { KeyfoldError } from "@keyfold/core"
+import { fileFailure } from "./failure.ts"
+import { pathOf } from "./files.ts"
+
+/** The passphrase that a file holds, without its line end; undefined where none is named. */
+export async function passphraseFromFile(path: string | undefined): Promise<string | undefined> {
+  const file = path ?? process.env.KEYFOLD_PASSPHRASE_FILE
+  if (file === undefined) return undefined
+  const text = await readFile(pathOf(file), "utf8").catch((error: unknown) => {
+    throw fileFailure("cannot read the passphrase file", error)
+  })
+  return text.replace(/\r?\n$/, "")
+}
+
+/** Asks on the terminal, without showing what is typed; twice for a new one. */
+export async function askPassphrase(kind: "current" | "new"): Promise<string> {
+  if (!process.stdin.isTTY) {
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      "a passphrase is needed and there is no terminal to ask on: name a file with --passphrase-file or $KEYFOLD_PASSPHRASE_FILE",
+    )
+  }
+  const first = await ask(kind === "new" ? "New passphrase: " : "Passphrase: ")
+  if (kind === "new" && first !== (await ask("The same again: "))) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "the two passphrases differ")
+  }
+  return first
+}
+
+async function ask(question: string): Promise<string> {
+  process.stderr.write(question)
+  const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
+  const terminal = createInterface({ input: process.stdin, output: silent, terminal: true })
+  terminal.on("SIGINT", () => process.kill(process.pid, "SIGINT"))
+  try {
+    return await terminal.question("")
+  } finally {
+    terminal.close()
+    process.stderr.write("\n")
+  }
+}
