@@ -1,3 +1,4 @@
+import { execFile } from "node:child_process"
 import { createHash } from "node:crypto"
 import { once } from "node:events"
 import { createServer } from "node:http"
@@ -377,6 +378,30 @@ test("describe tells what DescribeKey says", async () => {
   })
   emulator.setState(keyId, "PendingImport")
   expect((await kekOf(keyId).describe({})).state).toBe("pending-import")
+})
+
+test("nothing keeps the process alive: no connection, and no timer of a call that was aborted", async () => {
+  const hung = emulator.createKey()
+  emulator.inject({ kind: "hang" }, { keyId: hung })
+  const throttled = emulator.createKey()
+  emulator.inject({ kind: "throttle", retryAfterSeconds: 1 }, { keyId: throttled })
+  const script = `
+    import { awsKms, awsKmsClients } from "@keyfold/kek-aws-kms"
+    const provider = awsKms({ clients: awsKmsClients({ credentials: ${JSON.stringify(emulator.credentials)} }) })
+    const call = async (keyId, signal) => {
+      const context = { binding: new Uint8Array(71), covered: [], owner: "" }
+      const kek = provider.kek(keyId, { endpoint: ${JSON.stringify(emulator.url)} })
+      await kek.wrap(new Uint8Array(32), context, { signal }).then(() => "ok", ({ code }) => code).then(console.log)
+    }
+    await call(${JSON.stringify(emulator.createKey())})
+    await call(${JSON.stringify(hung)}, AbortSignal.timeout(100))
+    await call(${JSON.stringify(throttled)}, AbortSignal.timeout(100))
+    const endedAt = performance.now()
+    process.on("exit", () => console.log(performance.now() - endedAt < 300 ? "ended at once" : "was kept alive"))`
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], {
+    cwd: import.meta.dirname,
+  })
+  expect(stdout.trim().split("\n")).toEqual(["ok", "ABORTED", "ABORTED", "ended at once"])
 })
 
 test("many calls at once share the connections and all succeed", async () => {

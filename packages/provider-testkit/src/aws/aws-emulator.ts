@@ -9,8 +9,10 @@ import {
 import { damage, type HttpCall, type HttpReply, startHttpService, transportFaults } from "../http-service.ts"
 import { Access, type AwsCredentials, accessDenied, type PolicyLayer, type Principal } from "./access.ts"
 import { AwsError, invalid, jsonError, jsonReply } from "./aws-error.ts"
+import { CRYPTO_OPERATIONS } from "./crypto-operations.ts"
+import { KEY_OPERATIONS } from "./key-operations.ts"
 import { type AwsKey, type AwsKeyOptions, type AwsKeyState, arnOf, KeyStore } from "./key-store.ts"
-import { answer, type KmsCall, keyArnOf } from "./operations.ts"
+import type { KmsCall, Operations } from "./kms-call.ts"
 import { readSignature } from "./sigv4.ts"
 import { answerSts, xmlError } from "./sts.ts"
 
@@ -68,8 +70,9 @@ export async function startAwsEmulator(options: { readonly port?: number } = {})
     const operation = String(call.headers["x-amz-target"]).replace(/^TrentService\./, "")
     const signature = readSignature(call)
     // Faults come before authentication; whose key an id without an account is, is a guess until then.
-    const kms: KmsCall = { operation, input: parseInput(call.body), region: signature.region, caller: user }
-    const arn = keyArnOf(store, kms)
+    const input = parseInput(call.body)
+    const kms: KmsCall = { operation, input, region: signature.region, caller: user, store, access }
+    const arn = keyArnOf(kms)
     return record(operation, arn, async () => {
       const faults = plan.take(operation, arn)
       await transportFaults(faults, call)
@@ -84,9 +87,7 @@ export async function startAwsEmulator(options: { readonly port?: number } = {})
           "with an explicit deny in a resource-based policy",
         )
       }
-      const output = isFault("other-key")
-        ? answerForAnotherKey(kms)
-        : answer(store, access, { ...kms, caller })
+      const output = isFault("other-key") ? answerForAnotherKey(kms) : answer({ ...kms, caller })
       return damage(faults, jsonReply(output))
     })
   }
@@ -135,7 +136,7 @@ export async function startAwsEmulator(options: { readonly port?: number } = {})
   function answerForAnotherKey(call: KmsCall): object {
     decoy ??= store.create({ region: call.region, accountId: ACCOUNT_ID })
     const toDecoy = { ...call, input: { ...call.input, KeyId: decoy.arn } }
-    if (call.operation !== "Decrypt") return answer(store, access, toDecoy)
+    if (call.operation !== "Decrypt") return answer(toDecoy)
     return { Plaintext: randomBytes(32).toString("base64"), KeyId: decoy.arn }
   }
 
@@ -205,6 +206,22 @@ function refuse(faults: readonly Fault[]): void {
   }
 }
 
+function answer(call: KmsCall): object {
+  const run = Object.hasOwn(OPERATIONS, call.operation) ? OPERATIONS[call.operation] : undefined
+  if (run === undefined) throw new AwsError("UnknownOperationException", "")
+  return run(call)
+}
+
+/** The ARN of the key that a call is about, if there is one: for the record of calls and for faults. */
+function keyArnOf({ input, region, caller, store }: KmsCall): string {
+  const named = input.KeyId ?? input.TargetKeyId ?? input.DestinationKeyId
+  try {
+    return store.find(named, region, caller.accountId).arn
+  } catch {
+    return typeof named === "string" ? named : ""
+  }
+}
+
 function parseInput(body: Uint8Array): Readonly<Record<string, unknown>> {
   try {
     const input: unknown = JSON.parse(Buffer.from(body).toString())
@@ -215,5 +232,6 @@ function parseInput(body: Uint8Array): Readonly<Record<string, unknown>> {
   throw invalid("The request is not JSON")
 }
 
+const OPERATIONS: Operations = { ...CRYPTO_OPERATIONS, ...KEY_OPERATIONS }
 const REGION = "eu-central-1"
 const ACCOUNT_ID = "111122223333"
