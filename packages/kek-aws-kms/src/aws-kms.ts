@@ -3,7 +3,7 @@ import { type Kek, type KekProvider, KeyfoldError, type WrapContext } from "@key
 import { sha256 } from "@keyfold/core/crypto"
 import { toFailure } from "./failure.ts"
 import { keyFacts } from "./key-facts.ts"
-import { type AwsKmsKeyOptions, parseArn, targetsOf } from "./key-options.ts"
+import { type AwsKmsKeyOptions, checkAccess, checkMilliseconds, parseArn, targetsOf } from "./key-options.ts"
 import { callInRegions } from "./regional-call.ts"
 
 /** The method of the SDK's client that is used. */
@@ -32,7 +32,7 @@ export interface AwsKmsProvider extends KekProvider<AwsKmsKeyOptions> {
   /**
    * The ARN of the key that an alias, alias ARN or key id stands for today: ask once, and keep the ARN. What is not
    * an ARN needs `options.region`.
-   * @throws KeyfoldError as a KEK's `describe` does
+   * @throws KeyfoldError `INVALID_ARGUMENT` for options that do not fit, and as a KEK's `describe` does
    */
   resolveKeyId(
     name: string,
@@ -43,9 +43,11 @@ export interface AwsKmsProvider extends KekProvider<AwsKmsKeyOptions> {
 
 /**
  * Customer keys in AWS KMS: symmetric keys, in any account and region. A key id is the ARN of a key, never an alias.
- * @throws KeyfoldError from `kek`, `INVALID_ARGUMENT` for another form of id or an option that does not fit it
+ * @throws KeyfoldError `INVALID_ARGUMENT` for a bad `failoverAfterMs` and, from `kek`, for another form of id or an
+ * option that does not fit it
  */
 export function awsKms({ clients, failoverAfterMs = 1_500 }: AwsKmsOptions): AwsKmsProvider {
+  checkMilliseconds({ failoverAfterMs })
   return {
     id: PROVIDER_ID,
     kek(keyId, options = {}) {
@@ -56,11 +58,12 @@ export function awsKms({ clients, failoverAfterMs = 1_500 }: AwsKmsOptions): Aws
       return awsKek(keyId, targets, failoverAfterMs)
     },
     async resolveKeyId(name, options = {}, { signal } = {}) {
-      const region = /^arn:[^:]*:kms:([^:]+):/.exec(name)?.[1] ?? options.region
-      if (region === undefined || name === "") {
+      checkAccess(options)
+      const region = /^arn:aws[a-z-]*:kms:([a-z0-9-]{1,32}):/.exec(name)?.[1] ?? options.region
+      if (region === undefined || !/^[\w:/-]{1,2048}$/.test(name)) {
         throw new KeyfoldError(
           "INVALID_ARGUMENT",
-          "resolving a key id or alias that is no ARN needs options.region",
+          "give an alias or key ARN, or an alias or key id together with options.region",
         )
       }
       const { endpoint, roleArn, externalId } = options

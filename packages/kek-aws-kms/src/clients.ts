@@ -4,10 +4,13 @@ import { KMSClient, type KMSClientConfig } from "@aws-sdk/client-kms"
 import { fromTemporaryCredentials } from "@aws-sdk/credential-providers"
 import { LRUCache } from "lru-cache"
 import type { AwsKmsClient, AwsKmsTarget } from "./aws-kms.ts"
+import { checkEndpoint, checkMilliseconds } from "./key-options.ts"
 
 export type AwsKmsClientsOptions = {
   /** Who calls, and assumes the roles of other accounts. Without it the SDK's own chain of credentials is used. */
   readonly credentials?: NonNullable<KMSClientConfig["credentials"]>
+  /** In place of AWS STS's own address in the key's region: `https:`, or `http:` on this machine. */
+  readonly stsEndpoint?: string
   /** Bound of connecting in milliseconds; 1,000 unless told. */
   readonly connectTimeoutMs?: number
   /** Bound of one request, to KMS or to STS, in milliseconds; 5,000 unless told. */
@@ -24,12 +27,16 @@ export type AwsKmsClients = {
 /**
  * Clients of the AWS SDK, one per region, endpoint, role and external id, all on one pool of connections. They do
  * not retry, for the provider does, and they give up a request that takes too long instead of only logging it.
+ * @throws KeyfoldError `INVALID_ARGUMENT` for a bad time-out or endpoint
  */
 export function awsKmsClients({
   credentials,
+  stsEndpoint,
   connectTimeoutMs = 1_000,
   requestTimeoutMs = 5_000,
 }: AwsKmsClientsOptions = {}): AwsKmsClients {
+  checkMilliseconds({ connectTimeoutMs, requestTimeoutMs })
+  checkEndpoint(stsEndpoint)
   const pool = { keepAlive: true, maxSockets: MAX_SOCKETS }
   const httpAgent = new HttpAgent(pool)
   const httpsAgent = new HttpsAgent(pool)
@@ -47,8 +54,9 @@ export function awsKmsClients({
   const clients = new LRUCache<string, KMSClient>({ max: MAX_CLIENTS })
 
   function createClient({ region, endpoint, roleArn, externalId }: AwsKmsTarget): KMSClient {
-    const config = { ...shared, region, ...(endpoint !== undefined && { endpoint }) }
-    if (roleArn === undefined) return new KMSClient({ ...config, ...(credentials && { credentials }) })
+    const config = { ...shared, region }
+    const kmsConfig = { ...config, ...(endpoint !== undefined && { endpoint }) }
+    if (roleArn === undefined) return new KMSClient({ ...kmsConfig, ...(credentials && { credentials }) })
     const assumed = fromTemporaryCredentials({
       ...(credentials && { masterCredentials: credentials }),
       params: {
@@ -56,9 +64,9 @@ export function awsKmsClients({
         RoleSessionName: SESSION_NAME,
         ...(externalId !== undefined && { ExternalId: externalId }),
       },
-      clientConfig: config,
+      clientConfig: { ...config, ...(stsEndpoint !== undefined && { endpoint: stsEndpoint }) },
     })
-    return new KMSClient({ ...config, credentials: assumed })
+    return new KMSClient({ ...kmsConfig, credentials: assumed })
   }
 
   return {

@@ -140,16 +140,21 @@ type AwsFailure = {
 /** What the SDK's errors carry; anything else reads as an error without a name. */
 function read(error: unknown): AwsFailure {
   const { name, message, code, syscall, $metadata, $response } = (error ?? {}) as Partial<SdkError>
-  const retryAfterSeconds = Number.parseInt(String($response?.headers?.["retry-after"]), 10)
+  const retryAfterSeconds = Number.parseInt(textOf($response?.headers?.["retry-after"]), 10)
   return {
-    name: String(name),
-    message: String(message),
-    code: String(code),
+    name: textOf(name),
+    message: textOf(message),
+    code: textOf(code),
     isSystemError: syscall !== undefined,
     status: Number($metadata?.httpStatusCode ?? $response?.statusCode ?? 0),
     clockSkewCorrected: $metadata?.clockSkewCorrected === true,
     retryAfterMs: retryAfterSeconds >= 0 ? retryAfterSeconds * 1000 : undefined,
   }
+}
+
+/** Anything can be thrown, and `String` of anything can throw. */
+function textOf(value: unknown): string {
+  return typeof value === "string" ? value : ""
 }
 
 type SdkError = {

@@ -22,7 +22,7 @@ let provider: AwsKmsProvider
 
 beforeAll(async () => {
   emulator = await startAwsEmulator()
-  clients = awsKmsClients({ credentials: emulator.credentials })
+  clients = awsKmsClients({ credentials: emulator.credentials, stsEndpoint: emulator.url })
   provider = awsKms({ clients, failoverAfterMs: 200 })
 })
 afterAll(async () => {
@@ -172,6 +172,20 @@ describe("key ids and options", () => {
     [mrk, { replicaKeyIds: [mrk.replace("eu-central-1", "eu-west-1").replace("aaa", "aab")] }],
   ])("refuses %s %j", async ([keyId, options]) => {
     expect((await failureOf(() => provider.kek(keyId, options))).code).toBe("INVALID_ARGUMENT")
+  })
+
+  test("times and the STS endpoint are checked", async () => {
+    for (const bad of [0, -1, 1.5, Number.NaN, 600_001]) {
+      for (const call of [
+        () => awsKms({ clients, failoverAfterMs: bad }),
+        () => awsKmsClients({ requestTimeoutMs: bad }),
+        () => awsKmsClients({ connectTimeoutMs: bad }),
+      ]) {
+        expect((await failureOf(call)).code).toBe("INVALID_ARGUMENT")
+      }
+    }
+    const stsEndpoint = "http://sts.example.test"
+    expect((await failureOf(() => awsKmsClients({ stsEndpoint }))).code).toBe("INVALID_ARGUMENT")
   })
 
   test("an alias is resolved to the ARN of its key, once", async () => {

@@ -21,7 +21,7 @@ export type RecordedCall = {
   /** Milliseconds since 1970, when it arrived. */
   readonly at: number
   readonly ok: boolean
-  /** The cloud's own name of its failure. */
+  /** The cloud's own name of its failure; `ConnectionLost` where the caller hung up or was cut off. */
   readonly error?: string
 }
 

@@ -1,8 +1,9 @@
 import { once } from "node:events"
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from "node:http"
 import { createServer as createTlsServer } from "node:https"
-import type { AddressInfo } from "node:net"
+import type { AddressInfo, Socket } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
+import { TLSSocket } from "node:tls"
 import type { Fault } from "./emulator.ts"
 
 /** One HTTP request to an emulator, read to its end. */
@@ -38,7 +39,7 @@ export type HttpServiceOptions = {
   readonly port: number
   /** PEM; plain HTTP without it. */
   readonly tls?: { readonly key: string; readonly cert: string }
-  /** Answers a call. Where it rejects, the caller has hung up or the connection is reset. */
+  /** Answers a call. It may reject once the caller is gone. */
   readonly answer: (call: HttpCall) => Promise<HttpReply>
 }
 
@@ -61,11 +62,12 @@ export async function startHttpService({ port, tls, answer }: HttpServiceOptions
         headers: request.headers,
         body: await readBody(request),
         gone: AbortSignal.any([hungUp.signal, closing.signal]),
-        reset: () => request.socket.resetAndDestroy(),
+        reset: () => reset(request.socket),
       })
       send(response, reply)
-    } catch {
-      request.socket.resetAndDestroy() // nobody waits for an answer, or none is to come
+    } catch (error) {
+      if (hungUp.signal.aborted || closing.signal.aborted) return
+      send(response, { status: 500, headers: TEXT, body: `the emulator itself failed: ${error}` })
     }
   }
 
@@ -110,6 +112,12 @@ async function gone(signal: AbortSignal): Promise<never> {
   throw signal.reason
 }
 
+/** Node can reset plain TCP only; a TLS client sees the same error when its connection just ends. */
+function reset(socket: Socket): void {
+  if (socket instanceof TLSSocket) socket.destroy()
+  else socket.resetAndDestroy()
+}
+
 async function readBody(request: IncomingMessage): Promise<Uint8Array> {
   const chunks: Buffer[] = []
   let length = 0
@@ -136,4 +144,5 @@ const KEEP_ALIVE_MS = 120_000
 /** The clouds' own limits are lower. */
 const MAX_BODY_BYTES = 2 ** 20
 
+const TEXT = { "content-type": "text/plain" }
 const GARBAGE = { status: 200, body: "<!doctype html><title>Welcome</title>" }

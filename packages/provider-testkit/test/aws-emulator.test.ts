@@ -389,7 +389,7 @@ describe("faults", () => {
     expect(emulator.calls.at(-1)).toMatchObject({
       operation: "DescribeKey",
       ok: false,
-      error: "CallerHungUp",
+      error: "ConnectionLost",
     })
   })
 

@@ -117,7 +117,7 @@ export async function startAwsEmulator(options: { readonly port?: number } = {})
       calls.push({ operation, keyId, at, ok: true })
       return reply
     } catch (error) {
-      const name = error instanceof AwsError ? error.name : "CallerHungUp"
+      const name = error instanceof AwsError ? error.name : "ConnectionLost"
       calls.push({ operation, keyId, at, ok: false, error: name })
       throw error
     }
