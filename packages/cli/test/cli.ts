@@ -1,0 +1,40 @@
+/** Runs the real command in a process of its own. */
+import { spawn, spawnSync } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { afterAll } from "vitest"
+
+export const main = join(import.meta.dirname, "../src/main.ts")
+
+export type Run = { readonly code: number | null; readonly stdout: Buffer; readonly stderr: string }
+
+/** A folder that is gone after the tests, and a command that has its home there. */
+export function workshop() {
+  const folder = mkdtempSync(join(tmpdir(), "keyfold-cli-"))
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+  const env = { ...process.env, KEYFOLD_HOME: join(folder, "home"), INIT_CWD: folder, NO_COLOR: "1" }
+  return {
+    folder,
+    env,
+    path: (name: string) => join(folder, name),
+    /** Runs to the end. */
+    keyfold(
+      args: readonly string[],
+      options: { input?: Uint8Array | string; env?: NodeJS.ProcessEnv } = {},
+    ): Run {
+      const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
+        input: options.input ?? "",
+        env: { ...env, ...options.env },
+        maxBuffer: 2 ** 28,
+      })
+      return { code: status, stdout, stderr: stderr.toString() }
+    },
+    /** Starts it, and lets the test do with it what it likes. */
+    start(args: readonly string[], moreEnv: NodeJS.ProcessEnv = {}) {
+      return spawn(process.execPath, [main, ...args], { env: { ...env, ...moreEnv } })
+    },
+  }
+}
+
+export const pair = ["-c", "organization_id=org_canary"]
