@@ -205,7 +205,7 @@ describe("managed KEKs", () => {
 })
 
 describe("bad input", () => {
-  let sealed = Buffer.alloc(0)
+  let sealed: Buffer = Buffer.alloc(0)
   beforeAll(() => {
     sealed = keyfold(["encrypt", ...pair], { input: "x" }).stdout
   })

@@ -75,7 +75,8 @@ export async function runOperation<T>(
     checkOptions(options)
     throwIfAborted(signal)
     const result = run(operation)
-    return result instanceof Promise ? await result : result
+    if (!(result instanceof Promise)) return result
+    return await (signal === undefined ? result : unlessAborted(result, signal))
   } catch (error) {
     failure = asKeyfoldError(error, signal)
     throw failure
@@ -276,8 +277,17 @@ function checkCoverage(entries: readonly RouteEntry[], context: ParsedContext): 
   }
 }
 
+/** Rejects as soon as the signal fires, also where a source or a lookup does not listen to it. */
+function unlessAborted<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = () => reject(aborted(signal))
+    signal.addEventListener("abort", onAbort)
+    result.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort))
+  })
+}
+
 function asKeyfoldError(error: unknown, signal: AbortSignal | undefined): KeyfoldError {
-  if (error instanceof KeyfoldError) return error
   if (signal?.aborted) return aborted(signal)
+  if (error instanceof KeyfoldError) return error
   return new KeyfoldError("UNKNOWN", "an error that keyfold cannot name; see the cause", { cause: error })
 }

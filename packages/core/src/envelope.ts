@@ -51,7 +51,7 @@ const MAX_KEY_ID_BYTES = 1024
 const MAX_PROVIDER_ID_BYTES = 32
 const MANAGED_KEY_ID_BYTES = 16
 /** salt 16, IV 12, ciphertext 32, tag 16. */
-const MANAGED_WRAPPED_BYTES = 76
+export const MANAGED_WRAPPED_BYTES = 76
 
 /** The first 25 bytes of a new envelope, which no rewrap changes, with a fresh random salt. */
 export function immutableBytes(kind: Kind, segmentExponent: number, pairCount: number): Uint8Array {

@@ -112,8 +112,10 @@ class CallOptions implements KekCallOptions {
     return this.#controller.signal
   }
 
+  /** Also for a KEK that asks for the signal only later. */
   cancel(reason: KeyfoldError): void {
-    this.#controller?.abort(reason)
+    this.#controller ??= new AbortController()
+    this.#controller.abort(reason)
   }
 }
 

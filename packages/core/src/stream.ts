@@ -36,12 +36,14 @@ export async function encryptStream(
   const aadDigest = digestAad(options.aad)
   const context = parseContext(options.context)
   const reader = readerOf(source)
-  const begun = await beginEnvelope(engine, operation, context, {
-    kind: KIND.message,
-    segmentExponent,
-    policy: options.policy,
-    embedContext: options.embedContext ?? false,
-  })
+  const begun = await orGiveUp(reader, async () =>
+    beginEnvelope(engine, operation, context, {
+      kind: KIND.message,
+      segmentExponent,
+      policy: options.policy,
+      embedContext: options.embedContext ?? false,
+    }),
+  )
   const header = new Uint8Array(begun.headerBytes)
   begun.writeHeaderTo(header)
   const segments = new Segments(begun.keys.content, begun.immutable, context.digest, aadDigest)
@@ -64,14 +66,16 @@ export async function decryptStream(
 ): Promise<DecryptedStream> {
   const aadDigest = digestAad(options.aad)
   const reader = readerOf(source)
-  const prefix = await reader.read(PREFIX_BYTES)
-  const headerBytes = parsePrefix(prefix)
-  const rest = await reader.read(headerBytes - PREFIX_BYTES)
-  const bytes = new Uint8Array(prefix.length + rest.length)
-  bytes.set(prefix)
-  bytes.set(rest, prefix.length)
-  const opened = await openEnvelope(engine, operation, bytes, options)
-  checkKind(opened, KIND.message)
+  const opened = await orGiveUp(reader, async () => {
+    const prefix = await reader.read(PREFIX_BYTES)
+    const rest = await reader.read(parsePrefix(prefix) - PREFIX_BYTES)
+    const bytes = new Uint8Array(prefix.length + rest.length)
+    bytes.set(prefix)
+    bytes.set(rest, prefix.length)
+    const opened = await openEnvelope(engine, operation, bytes, options)
+    checkKind(opened, KIND.message)
+    return opened
+  })
   const { header, context, dek, keys } = opened
   dek.fill(0)
   const segments = new Segments(keys.content, header.bytes, context.digest, aadDigest)
@@ -85,6 +89,16 @@ export async function decryptStream(
     return last
   })
   return { plaintext, context: context.object }
+}
+
+/** Gives the source up where there will be no stream to read it. */
+async function orGiveUp<T>(reader: ByteReader, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    reader.cancel(error).catch(() => undefined) // it may have failed first
+    throw error
+  }
 }
 
 /**

@@ -1,7 +1,17 @@
 import { malformed } from "./envelope.ts"
+import { KeyfoldError } from "./errors.ts"
 
-/** Canonical base64url without padding (RFC 4648 §5), for text columns. */
+/**
+ * Canonical base64url without padding (RFC 4648 §5), for text columns.
+ * @throws KeyfoldError `INVALID_ARGUMENT` where the text would pass 256 MiB
+ */
 export function encodeText(bytes: Uint8Array): string {
+  if (Math.ceil((bytes.length * 4) / 3) > MAX_TEXT_LENGTH) {
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      "the text form would be longer than 256 MiB: keep the envelope as bytes",
+    )
+  }
   if (bytes.toBase64 !== undefined) return bytes.toBase64({ alphabet: "base64url", omitPadding: true })
   let binary = ""
   for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {

@@ -4,6 +4,7 @@ import {
   IMMUTABLE_BYTES,
   identityOf,
   lowestBit,
+  MANAGED_WRAPPED_BYTES,
   POLICY_BYTE,
   type Policy,
   SALT_OFFSET,
@@ -143,6 +144,7 @@ function collect(slots: readonly Slot[], results: readonly (WrapRecord | Keyfold
       return
     }
     const { kek, entry, role } = slots[slot] as Slot
+    checkRecord(result, kek, role)
     wraps.push({
       identity: identityOf(kek),
       keyVersion: result.keyVersion,
@@ -154,6 +156,19 @@ function collect(slots: readonly Slot[], results: readonly (WrapRecord | Keyfold
   })
   if (failures.length > 0) throw worstFailure(failures, "all")
   return wraps
+}
+
+/** A record that the format cannot hold would be lost data: refuse what a faulty provider gives. */
+function checkRecord({ keyVersion, leased, wrapped }: WrapRecord, kek: Kek, role: number): void {
+  const managed = kek.providerId === MANAGED_PROVIDER_ID
+  const versionFits =
+    Number.isInteger(keyVersion) && keyVersion >= (managed ? 1 : 0) && keyVersion <= 0xffffffff
+  const bytesFit = wrapped instanceof Uint8Array && (!managed || wrapped.length === MANAGED_WRAPPED_BYTES)
+  if (versionFits && bytesFit && (!leased || (!managed && role === ROLE.direct))) return
+  throw new KeyfoldError("UNKNOWN", `the ${kek.providerId} provider gave a wrap that no envelope can hold`, {
+    providerId: kek.providerId,
+    keyId: kek.keyId,
+  })
 }
 
 /** A wrap that comes late holds no secret. */

@@ -94,6 +94,50 @@ describe("deadlines and aborts", () => {
     await expect.poll(() => late?.every((byte) => byte === 0)).toBe(true)
   })
 
+  test("a source that hangs does not outlive the signal, and is given up where no stream comes of it", async () => {
+    const { keks, keyfold } = setUp()
+    let cancelled = 0
+    const hanging = () => new ReadableStream<Uint8Array>({ cancel: () => void cancelled++ })
+    const abort = new AbortController()
+    setTimeout(() => abort.abort(), 20)
+    const opening = keyfold.decryptStream(hanging(), { context, signal: abort.signal })
+    await expect(opening).rejects.toMatchObject({ code: "ABORTED" })
+    const range = { size: 500, read: () => new Promise<never>(() => undefined) }
+    const reading = keyfold.decryptRange(range, 0, 1, { context, signal: AbortSignal.timeout(20) })
+    await expect(reading).rejects.toMatchObject({ code: "ABORTED" })
+    keks[0].fault.wrap = async () => {
+      throw new KeyfoldError("KEY_DISABLED", "off")
+    }
+    await expect(keyfold.encryptStream(hanging(), { context })).rejects.toMatchObject({
+      code: "KEY_DISABLED",
+    })
+    expect(cancelled).toBe(1)
+  })
+
+  test("a KEK that asks for the signal after its deadline finds it aborted", async () => {
+    const { keks, keyfold } = setUp({ deadlineMs: 20 })
+    let aborted: boolean | undefined
+    keks[0].wrap = async (_secret, _context, options) => {
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      aborted = options.signal?.aborted
+      return { keyVersion: 0, leased: false, wrapped: new Uint8Array(76) }
+    }
+    await expect(keyfold.encrypt("x", { context })).rejects.toMatchObject({ code: "TIMEOUT" })
+    await expect.poll(() => aborted).toBe(true)
+  })
+
+  test.each([
+    ["a version that is no number", { keyVersion: Number.NaN }],
+    ["a version above 32 bits", { keyVersion: 2 ** 32 }],
+    ["no bytes", { wrapped: new Uint8Array(0) }],
+    ["too many bytes", { wrapped: new Uint8Array(8193) }],
+    ["what is no array", { wrapped: "text" as never }],
+  ])("a wrap that no envelope can hold is refused in writing: %s", async (_, fault) => {
+    const { keks, keyfold } = setUp()
+    keks[1].wrap = async () => ({ keyVersion: 0, leased: false, wrapped: new Uint8Array(76), ...fault })
+    await expect(keyfold.encrypt("x", { context })).rejects.toBeInstanceOf(KeyfoldError)
+  })
+
   test("a stream stops where it is aborted, and gives up its source", async () => {
     const { keyfold } = setUp()
     const abort = new AbortController()
