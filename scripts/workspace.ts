@@ -47,5 +47,5 @@ export function entriesOf({ manifest }: Package): string[] {
   const files = Object.values(manifest.exports ?? {}).flatMap((target) =>
     typeof target === "string" ? [target] : Object.values(target),
   )
-  return [...new Set([...files, ...Object.values(manifest.bin ?? {})])]
+  return [...new Set([...files, ...Object.values(manifest.bin ?? {})])].filter((file) => file.endsWith(".ts"))
 }

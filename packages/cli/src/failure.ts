@@ -1,6 +1,6 @@
 import { type FailureCode, KeyfoldError } from "@keyfold/core"
 import { CommanderError } from "commander"
-import { removeTemporaryFiles } from "./files.ts"
+import { removeTemporaryFiles } from "./temporary-files.ts"
 
 /** Exit codes by failure code; 1 for what is not listed. */
 const EXIT_CODES: Partial<Record<FailureCode, number>> = {

@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto"
-import { createReadStream, rmSync } from "node:fs"
+import { createReadStream } from "node:fs"
 import { type FileHandle, open, rename, stat } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
 import { Readable } from "node:stream"
 import { KeyfoldError } from "@keyfold/core"
 import { fileFailure } from "./failure.ts"
 import { progressOf } from "./progress.ts"
+import { removeTemporaryFiles, temporaryFiles } from "./temporary-files.ts"
 
 /** What is read: its beginning, which is still part of `stream`, and its length in bytes if that is known. */
 export type Input = { readonly stream: ReadableStream<Uint8Array>; readonly size: number | undefined }
@@ -154,26 +155,6 @@ export async function syncFolder(path: string): Promise<void> {
   }
 }
 
-/** Takes half-written files away; safe at any time. */
-export function removeTemporaryFiles(): void {
-  for (const path of temporaryFiles) rmSync(path, { force: true })
-  temporaryFiles.clear()
-}
-
-/** On Ctrl-C or a polite kill nothing half-written stays behind. */
-export function stopOnSignals(): void {
-  for (const [signal, code] of [
-    ["SIGINT", 130],
-    ["SIGTERM", 143],
-  ] as const) {
-    process.once(signal, () => {
-      removeTemporaryFiles()
-      process.stderr.write("interrupted\n")
-      process.exit(code)
-    })
-  }
-}
-
 async function naming(what: string, work: () => Promise<void>): Promise<void> {
   try {
     await work()
@@ -197,6 +178,5 @@ function toWeb(readable: Readable): ReadableStream<Uint8Array> {
   return Readable.toWeb(readable, { strategy: { highWaterMark: 1 } }) as ReadableStream<Uint8Array>
 }
 
-const temporaryFiles = new Set<string>()
 /** One segment of a stream. */
 const CHUNK_BYTES = 65_536

@@ -3,7 +3,7 @@
 import { Command, CommanderError, Option } from "commander"
 import manifest from "../package.json" with { type: "json" }
 import { failWith } from "./failure.ts"
-import { stopOnSignals } from "./files.ts"
+import { stopOnSignals } from "./temporary-files.ts"
 
 function buildProgram(): Command {
   const program = new Command("keyfold")
