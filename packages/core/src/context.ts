@@ -25,12 +25,24 @@ export type ParsedContext = {
  * @throws KeyfoldError `INVALID_CONTEXT` saying which rule was broken; it names a pair's position, never its value
  */
 export function parseContext(context: KeyContext): ParsedContext {
-  const pairs = readPairs(context)
-  const cacheKey = contentKey(pairs)
-  const cached = cache.get(cacheKey)
+  const names = readNames(context)
+  const values: string[] = []
+  // Two contexts share this text only if they are the same list: every field stands behind its length.
+  let text = ""
+  for (const name of names) {
+    // Read once: a getter could answer otherwise the next time.
+    const value: unknown = context[name]
+    if (typeof value !== "string") {
+      const found = value === null ? "null" : typeof value
+      throw invalid(`pair ${values.length + 1}: a value must be a string, not ${found}`)
+    }
+    values.push(value)
+    text += `${name.length}:${name}${value.length}:${value}`
+  }
+  const cached = cache.get(text)
   if (cached !== undefined) return cached
-  const parsed = buildContext(pairs)
-  if (cacheKey.length <= MAX_CACHED_LENGTH) cache.set(cacheKey, parsed)
+  const parsed = buildContext(names.map((name, i) => ({ name, value: values[i] as string })))
+  if (text.length <= MAX_CACHED_LENGTH) cache.set(text, parsed)
   return parsed
 }
 
@@ -94,27 +106,20 @@ export function sameContext(a: ParsedContext, b: ParsedContext): boolean {
   return a.canonical.every((byte, i) => byte === b.canonical[i])
 }
 
-function readPairs(context: unknown): Pair[] {
+/** The names of an object's own properties, none of them inherited (threat T11). */
+function readNames(context: unknown): string[] {
   if (typeof context !== "object" || context === null || Array.isArray(context)) {
     throw invalid('a key context is an object of name/value strings, such as {"organization_id":"org_1"}')
   }
-  // Own properties only: what Object.prototype was polluted with never becomes a pair (threat T11).
   const names = Reflect.ownKeys(context)
   if (names.length === 0) throw invalid("a key context needs at least one pair")
   if (names.length > MAX_PAIRS) {
     throw invalid(`a key context has at most ${MAX_PAIRS} pairs, this one has ${names.length}`)
   }
-  const pairs: Pair[] = []
   for (let i = 0; i < names.length; i++) {
-    const name = names[i]
-    if (typeof name !== "string") throw invalid(`pair ${i + 1}: a name must be a string, not a symbol`)
-    const value: unknown = (context as Record<string, unknown>)[name]
-    if (typeof value !== "string") {
-      throw invalid(`pair ${i + 1}: a value must be a string, not ${value === null ? "null" : typeof value}`)
-    }
-    pairs.push({ name, value })
+    if (typeof names[i] !== "string") throw invalid(`pair ${i + 1}: a name must be a string, not a symbol`)
   }
-  return pairs
+  return names as string[]
 }
 
 function buildContext(unsorted: Pair[]): ParsedContext {
@@ -177,13 +182,6 @@ function compareUtf8(a: string, b: string): number {
     }
   }
   return a.length - b.length
-}
-
-/** A string that two lists of pairs share only if they are the same list: every field with its length before it. */
-function contentKey(pairs: readonly Pair[]): string {
-  let key = ""
-  for (const { name, value } of pairs) key += `${name.length}:${name}${value.length}:${value}`
-  return key
 }
 
 function invalid(message: string): KeyfoldError {

@@ -1,6 +1,6 @@
 import type { Pair } from "./context.ts"
 import { decryptionFailed, type FailureCode, KeyfoldError } from "./errors.ts"
-import type { Kek, KekCallOptions } from "./kek.ts"
+import type { Kek, KekCallOptions, WrapContext, WrapRecord } from "./kek.ts"
 
 /** The methods of a keyfold, as events name them. */
 export type OperationName =
@@ -48,36 +48,42 @@ export type Operation = {
   readonly inFlight: Map<string, Promise<Uint8Array>> | undefined
 }
 
-/**
- * Runs one call of a KEK under its deadline and the operation's signal. A synchronous answer is given back as it
- * is. Never throws: a failure is returned, wrapped once.
- */
-export function callKek<T>(
+/** Wraps under its deadline and the operation's signal. Never throws: a failure is returned, wrapped once. */
+export function callWrap(
   operation: Operation,
-  action: "wrap" | "unwrap",
   kek: Kek,
-  covered: readonly Pair[],
-  call: (options: KekCallOptions) => T | Promise<T>,
-  discard: (late: T) => void,
-): T | KeyfoldError | Promise<T | KeyfoldError> {
-  const report = operation.onEvent === undefined ? undefined : reporter(operation, action, kek)
+  secret: Uint8Array,
+  context: WrapContext,
+): WrapRecord | KeyfoldError | Promise<WrapRecord | KeyfoldError> {
+  const report = reporter(operation, "wrap", kek)
   const options = new CallOptions(report)
-  let answer: T | Promise<T>
   try {
-    answer = call(options)
-  } catch (error) {
-    const failure = kekFailure(kek, covered, error)
-    report?.done(failure.code)
-    return failure
-  }
-  if (!(answer instanceof Promise)) {
+    const answer = kek.wrap(secret, context, options)
+    if (answer instanceof Promise) return settle(operation, kek, context, answer, options, report, noSecret)
     report?.done(undefined)
     return answer
+  } catch (error) {
+    return failed(kek, context, error, report)
   }
-  return settle(operation, kek, covered, answer, options, discard).then((result) => {
-    report?.done(result instanceof KeyfoldError ? result.code : undefined)
-    return result
-  })
+}
+
+/** Unwraps, likewise. A secret that comes too late is wiped. */
+export function callUnwrap(
+  operation: Operation,
+  kek: Kek,
+  record: WrapRecord,
+  context: WrapContext,
+): Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError> {
+  const report = reporter(operation, "unwrap", kek)
+  const options = new CallOptions(report)
+  try {
+    const answer = kek.unwrap(record, context, options)
+    if (answer instanceof Promise) return settle(operation, kek, context, answer, options, report, wipe)
+    report?.done(undefined)
+    return answer
+  } catch (error) {
+    return failed(kek, context, error, report)
+  }
 }
 
 /** @throws KeyfoldError `ABORTED` if the caller's signal has fired */
@@ -122,9 +128,10 @@ class CallOptions implements KekCallOptions {
 function settle<T>(
   operation: Operation,
   kek: Kek,
-  covered: readonly Pair[],
+  { covered }: WrapContext,
   answer: Promise<T>,
   options: CallOptions,
+  report: Reporter | undefined,
   discard: (late: T) => void,
 ): Promise<T | KeyfoldError> {
   const { deadlineMs, signal } = operation
@@ -134,6 +141,7 @@ function settle<T>(
       open = false
       clearTimeout(timer)
       signal?.removeEventListener("abort", onAbort)
+      report?.done(result instanceof KeyfoldError ? result.code : undefined)
       resolve(result)
     }
     const cancel = (failure: KeyfoldError) => {
@@ -154,6 +162,17 @@ function settle<T>(
       },
     )
   })
+}
+
+function failed(
+  kek: Kek,
+  { covered }: WrapContext,
+  error: unknown,
+  report: Reporter | undefined,
+): KeyfoldError {
+  const failure = kekFailure(kek, covered, error)
+  report?.done(failure.code)
+  return failure
 }
 
 /** Wraps what a KEK threw, once. A wrong binding and the like become the one failure without a name (law 7). */
@@ -214,7 +233,8 @@ type Reporter = {
   readonly done: (code: FailureCode | undefined) => void
 }
 
-function reporter(operation: Operation, action: "wrap" | "unwrap", kek: Kek): Reporter {
+function reporter(operation: Operation, action: "wrap" | "unwrap", kek: Kek): Reporter | undefined {
+  if (operation.onEvent === undefined) return undefined
   const startedAt = performance.now()
   let leaseHit: boolean | undefined
   return {
@@ -233,4 +253,11 @@ function reporter(operation: Operation, action: "wrap" | "unwrap", kek: Kek): Re
         leaseHit,
       }),
   }
+}
+
+/** A wrap that comes late holds no secret. */
+function noSecret(): void {}
+
+function wipe(secret: Uint8Array): void {
+  secret.fill(0)
 }

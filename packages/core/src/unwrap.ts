@@ -4,11 +4,11 @@ import { type Header, identityOf, POLICY_BYTE, saltOf, sameIdentity, type Wrap }
 import { decryptionFailed, KeyfoldError } from "./errors.ts"
 import { worstFailure } from "./failure-order.ts"
 import type { Kek } from "./kek.ts"
-import { callKek, type Operation } from "./kek-call.ts"
+import { callUnwrap, type Operation } from "./kek-call.ts"
 import { deriveKeys, type EnvelopeKeys, macHolds } from "./key-schedule.ts"
 import type { ReadCandidate } from "./route.ts"
 import { allowsAny, DEK_BYTES } from "./wrap.ts"
-import { ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
+import { type EnvelopeBinding, ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
 
 /** An envelope whose header MAC has held. Wipe both when done. */
 export type Opened = { readonly dek: Uint8Array; readonly keys: EnvelopeKeys }
@@ -77,11 +77,13 @@ function openWithAll(
   slots: readonly Slot[],
 ): Opened | Promise<Opened> {
   let pending = false
-  const answers = slots.map((slot, i) => {
-    const answer = unwrapSlot(operation, header, context, slot, i)
-    pending ||= answer instanceof Promise
-    return answer
-  })
+  const binding = bindingOf(header, context)
+  const answers: (Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError>)[] = []
+  for (let i = 0; i < slots.length; i++) {
+    const answer = unwrapSlot(operation, binding, slots[i] as Slot, i)
+    if (answer instanceof Promise) pending = true
+    answers.push(answer)
+  }
   const finish = (results: readonly (Uint8Array | KeyfoldError)[]): Opened => {
     const dek = joinShares(results)
     const opened = tryDek(dek, header, context)
@@ -99,8 +101,9 @@ async function openWithAny(
   slots: readonly Slot[],
 ): Promise<Opened> {
   const failures: KeyfoldError[] = []
+  const binding = bindingOf(header, context)
   for (const [i, slot] of slots.entries()) {
-    const result = await unwrapSlot(operation, header, context, slot, i)
+    const result = await unwrapSlot(operation, binding, slot, i)
     if (result instanceof KeyfoldError) {
       if (result.code === "ABORTED") throw result
       failures.push(result)
@@ -113,41 +116,29 @@ async function openWithAny(
   throw worstFailure(failures, "any")
 }
 
+function bindingOf(header: Header, context: ParsedContext): EnvelopeBinding {
+  return {
+    suite: SUITE,
+    kind: header.kind,
+    policy: POLICY_BYTE[header.policy],
+    wrapCount: header.wraps.length,
+    salt: saltOf(header.bytes),
+    contextDigest: context.digest,
+  }
+}
+
 function unwrapSlot(
   operation: Operation,
-  header: Header,
-  context: ParsedContext,
+  of: EnvelopeBinding,
   { wrap, kek, candidate }: Slot,
   slot: number,
 ): Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError> {
-  const wrapContext = {
-    binding: wrapBinding(
-      {
-        suite: SUITE,
-        kind: header.kind,
-        policy: POLICY_BYTE[header.policy],
-        wrapCount: header.wraps.length,
-        salt: saltOf(header.bytes),
-        contextDigest: context.digest,
-      },
-      wrap.mask,
-      slot,
-      wrap.role,
-    ),
-    covered: candidate.covered,
-    owner: candidate.owner,
-  }
-  const call = () =>
-    callKek(
-      operation,
-      "unwrap",
-      kek,
-      candidate.covered,
-      (options) => kek.unwrap(wrap, wrapContext, options),
-      wipe,
-    )
+  const { covered, owner } = candidate
+  const binding = wrapBinding(of, wrap.mask, slot, wrap.role)
+  const wrapContext = { binding, covered, owner }
   const { inFlight } = operation
-  return inFlight === undefined ? call() : shareCall(inFlight, flightKey(wrap, wrapContext.binding), call)
+  if (inFlight === undefined) return callUnwrap(operation, kek, wrap, wrapContext)
+  return shareCall(inFlight, flightKey(wrap, binding), () => callUnwrap(operation, kek, wrap, wrapContext))
 }
 
 /**

@@ -14,7 +14,7 @@ import { KeyfoldError } from "./errors.ts"
 import { worstFailure } from "./failure-order.ts"
 import type { Kek, WrapRecord } from "./kek.ts"
 import { MANAGED_PROVIDER_ID } from "./kek.ts"
-import { callKek, type Operation } from "./kek-call.ts"
+import { callWrap, type Operation } from "./kek-call.ts"
 import type { RouteEntry } from "./route.ts"
 import { ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
 
@@ -45,24 +45,15 @@ export function wrapDek(
     contextDigest: context.digest,
   }
   let pending = false
-  const answers = slots.map(({ kek, entry, role }, slot) => {
-    const secret = shares?.[slot] ?? dek
-    const wrapContext = {
-      binding: wrapBinding(binding, entry.mask, slot, role),
-      covered: entry.covered,
-      owner: entry.owner,
-    }
-    const answer = callKek(
-      operation,
-      "wrap",
-      kek,
-      entry.covered,
-      (options) => kek.wrap(secret, wrapContext, options),
-      noSecret,
-    )
-    pending ||= answer instanceof Promise
-    return answer
-  })
+  const answers: (WrapRecord | KeyfoldError | Promise<WrapRecord | KeyfoldError>)[] = []
+  for (let slot = 0; slot < slots.length; slot++) {
+    const { kek, entry, role } = slots[slot] as Slot
+    const { mask, covered, owner } = entry
+    const context = { binding: wrapBinding(binding, mask, slot, role), covered, owner }
+    const answer = callWrap(operation, kek, shares?.[slot] ?? dek, context)
+    if (answer instanceof Promise) pending = true
+    answers.push(answer)
+  }
   const finish = (results: readonly (WrapRecord | KeyfoldError)[]): readonly Wrap[] => {
     if (shares !== undefined) for (const share of shares) if (share !== dek) share.fill(0)
     return collect(slots, results)
@@ -138,22 +129,18 @@ function splitDek(dek: Uint8Array, count: number): readonly Uint8Array[] {
 function collect(slots: readonly Slot[], results: readonly (WrapRecord | KeyfoldError)[]): readonly Wrap[] {
   const wraps: Wrap[] = []
   const failures: KeyfoldError[] = []
-  results.forEach((result, slot) => {
+  for (let slot = 0; slot < slots.length; slot++) {
+    const result = results[slot] as WrapRecord | KeyfoldError
     if (result instanceof KeyfoldError) {
       failures.push(result)
-      return
+      continue
     }
     const { kek, entry, role } = slots[slot] as Slot
+    const { keyVersion, leased, wrapped } = result
     checkRecord(result, kek, role)
-    wraps.push({
-      identity: identityOf(kek),
-      keyVersion: result.keyVersion,
-      mask: entry.mask,
-      role: result.leased ? ROLE.leased : role,
-      leased: result.leased,
-      wrapped: result.wrapped,
-    })
-  })
+    const identity = identityOf(kek)
+    wraps.push({ identity, keyVersion, mask: entry.mask, role: leased ? ROLE.leased : role, leased, wrapped })
+  }
   if (failures.length > 0) throw worstFailure(failures, "all")
   return wraps
 }
@@ -170,6 +157,3 @@ function checkRecord({ keyVersion, leased, wrapped }: WrapRecord, kek: Kek, role
     keyId: kek.keyId,
   })
 }
-
-/** A wrap that comes late holds no secret. */
-function noSecret(): void {}

@@ -83,10 +83,7 @@ export function createRouter(options: RouterOptions): Router {
         })
         if (uncovered.length === 0) return entries
         if (managed === undefined) throw noRoute(uncovered)
-        return afterAll(
-          uncovered.map((pair) => managed.kekFor(pair)),
-          (keks) => entries.concat(keks.map((kek, i) => managedEntry(kek, uncovered[i] as Pair, context))),
-        )
+        return addManaged(entries, uncovered, context, (pair) => managed.kekFor(pair))
       }),
 
     forReading: (context, options) =>
@@ -106,16 +103,7 @@ export function createRouter(options: RouterOptions): Router {
           }
         }
         if (managed === undefined || uncovered.length === 0) return candidates
-        return afterAll(
-          uncovered.map((pair) => managed.findKek(pair)),
-          (keks) => {
-            keks.forEach((kek, i) => {
-              if (kek === undefined) return
-              candidates.push({ ...managedEntry(kek, uncovered[i] as Pair, context), lastVersion: undefined })
-            })
-            return candidates
-          },
-        )
+        return addManaged(candidates, uncovered, context, (pair) => managed.findKek(pair))
       }),
   }
 }
@@ -131,7 +119,7 @@ type Selected = {
 
 /** @throws KeyfoldError `AMBIGUOUS_BINDING` */
 function select(found: readonly ParsedBinding[], context: ParsedContext): Selected {
-  if (found.length === 0) return { matching: [], routing: [], uncovered: context.pairs }
+  if (found.length === 0) return { matching: NONE, routing: NONE, uncovered: context.pairs }
   const matching = found.filter(
     ({ binding, match }) =>
       (binding.state === "active" || binding.state === "disabled") && isIn(match, context.pairs),
@@ -146,9 +134,47 @@ function select(found: readonly ParsedBinding[], context: ParsedContext): Select
   return { matching, routing, uncovered }
 }
 
-function managedEntry(kek: Kek, pair: Pair, context: ParsedContext): RouteEntry {
-  return { kek, covered: [pair], mask: 1 << context.pairs.indexOf(pair), owner: "", companion: undefined }
+/** Adds an entry for each pair that has a managed KEK; at once, as long as every answer is there at once. */
+function addManaged<Entry extends RouteEntry>(
+  entries: (Entry | ReadCandidate)[],
+  pairs: readonly Pair[],
+  context: ParsedContext,
+  find: (pair: Pair) => Kek | undefined | Promise<Kek | undefined>,
+): (Entry | ReadCandidate)[] | Promise<(Entry | ReadCandidate)[]> {
+  for (let i = 0; i < pairs.length; i++) {
+    const pair = pairs[i] as Pair
+    const kek = find(pair)
+    if (kek instanceof Promise) {
+      return Promise.all([kek, ...pairs.slice(i + 1).map(find)]).then((keks) => {
+        keks.forEach((kek, j) => {
+          if (kek !== undefined) entries.push(managedEntry(kek, pairs[i + j] as Pair, context))
+        })
+        return entries
+      })
+    }
+    if (kek !== undefined) entries.push(managedEntry(kek, pair, context))
+  }
+  return entries
 }
+
+/** The entry of a pair's managed KEK, kept as long as its context is and the KEK stays the same. */
+function managedEntry(kek: Kek, pair: Pair, context: ParsedContext): ReadCandidate {
+  const known = managedEntries.get(pair)
+  if (known?.kek === kek) return known
+  const entry: ReadCandidate = Object.freeze({
+    kek,
+    covered: Object.freeze([pair]),
+    mask: 1 << context.pairs.indexOf(pair),
+    owner: "",
+    companion: undefined,
+    lastVersion: undefined,
+  })
+  managedEntries.set(pair, entry)
+  return entry
+}
+
+const NONE: readonly ParsedBinding[] = Object.freeze([])
+const managedEntries = new WeakMap<Pair, ReadCandidate>()
 
 /** A candidate that is there to be matched, and refuses to open. */
 function refusing(kek: Kek, error: KeyfoldError): Kek {
@@ -191,10 +217,4 @@ function maskOf(context: ParsedContext, pairs: readonly Pair[]): number {
 /** Goes on at once where there is no promise to wait for. */
 function after<T, R>(value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
   return value instanceof Promise ? value.then(next) : next(value)
-}
-
-function afterAll<T, R>(values: readonly (T | Promise<T>)[], next: (values: T[]) => R): R | Promise<R> {
-  return values.some((value) => value instanceof Promise)
-    ? Promise.all(values).then(next)
-    : next(values as T[])
 }
