@@ -59,10 +59,37 @@ export async function addBinding(
   const parsed = parseBinding(bare)
   const others = existing.map(parseBinding).filter(({ binding }) => binding.id !== draft.id)
   for (const other of others) if (other.binding.state !== "removed") checkPair(parsed, other)
-  const displaced = managed === undefined ? [] : await displace(parsed.match, draft.match, managed)
-  const binding: Binding = { ...bare, history: displaced }
+  const former = existing.find(({ id }) => id === draft.id)?.history ?? []
+  const binding: Binding = { ...bare, history: former }
+  if (bare.state === "active") return activateBinding(binding, { managed, save })
   await save(binding)
   return binding
+}
+
+/**
+ * Lets a pending or disabled binding route. Only now the managed KEKs that it displaces are recorded, and that of a
+ * one-pair match closed: until then its contexts are served as if it were not there.
+ */
+export async function activateBinding(binding: Binding, { managed, save }: ChangeOptions): Promise<Binding> {
+  if (binding.state === "removed") throw invalid("a removed binding has no key: add a new one")
+  const { match } = parseBinding(binding)
+  const displaced = managed === undefined ? [] : await displace(match, binding.match, managed)
+  const known = new Set(binding.history.map(({ keyId }) => keyId))
+  const history = [...binding.history, ...displaced.filter(({ keyId }) => !known.has(keyId))]
+  const active: Binding = { ...binding, state: "active", history }
+  await save(active)
+  return active
+}
+
+/** Makes a binding match and fail: its data is shut, for reading and writing, until it is activated again. */
+export async function disableBinding(
+  binding: Binding,
+  { save }: Pick<ChangeOptions, "save">,
+): Promise<Binding> {
+  if (binding.state !== "active") throw invalid("only an active binding is disabled")
+  const disabled: Binding = { ...binding, state: "disabled" }
+  await save(disabled)
+  return disabled
 }
 
 /**
@@ -139,7 +166,23 @@ async function displace(
   }
   // Other contexts still use these KEKs, so they stay open. One that is not there yet is made, for another process
   // that does not know of the binding yet could make it.
-  return Promise.all(pairs.map(async (pair) => former((await managed.kekFor(pair)).keyId, pair, undefined)))
+  const displaced = await Promise.all(
+    pairs.map(async (pair) => {
+      const kek = await openKek(pair, managed)
+      return kek === undefined ? [] : [former(kek.keyId, pair, undefined)]
+    }),
+  )
+  return displaced.flat()
+}
+
+/** The managed KEK of a pair; undefined where a wider binding has closed it, whose history then speaks for it. */
+async function openKek(pair: Pair, managed: ManagedPairs): Promise<Kek | undefined> {
+  try {
+    return await managed.kekFor(pair)
+  } catch (error) {
+    if (error instanceof KeyfoldError && error.code === "NO_ROUTE") return undefined
+    throw error
+  }
 }
 
 function formerOf({ match, provider, keyId, owner, options, publicKey, companion }: Binding): HistoryEntry {

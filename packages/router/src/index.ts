@@ -1,7 +1,9 @@
 export type { Binding, HistoryEntry, KeyEntry } from "./binding.ts"
 export {
+  activateBinding,
   addBinding,
   type ChangeOptions,
+  disableBinding,
   type ManagedPairs,
   type NewBinding,
   removeBinding,
