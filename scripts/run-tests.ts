@@ -1,9 +1,9 @@
 /**
- * `pnpm test [filters…]`: every test of the workspace, and then one line that says how many ran, how many did not, and
- * why. In CI a test that did not run for a reason which is not expected is a failure.
+ * `pnpm test [filters and options of vitest…]`: every test of the workspace, and then one line that says how many ran,
+ * how many did not, and why. In CI a test that did not run for a reason which is not expected is a failure.
  */
 import type { Reporter, TestModule } from "vitest/node"
-import { startVitest } from "vitest/node"
+import { parseCLI, startVitest } from "vitest/node"
 
 /** Reasons a test may give for not running in CI: what a machine can lack that the project cannot install. */
 const EXPECTED_REASONS: readonly RegExp[] = [
@@ -20,9 +20,11 @@ const reporter: Reporter & { modules: readonly TestModule[] } = {
   },
 }
 
-const filters = process.argv.slice(2)
-const vitest = await startVitest("test", filters, { watch: false, reporters: ["default", reporter] })
+const { filter, options } = parseCLI(["vitest", "run", ...process.argv.slice(2)])
+const vitest = await startVitest("test", filter, { ...options, reporters: ["default", reporter] })
 await vitest.close()
+// Vitest skips what -t leaves out, and gives no reason.
+const unnamed = options.testNamePattern === undefined ? "no reason given" : "left out by -t"
 
 let ran = 0
 const reasons = new Map<string, number>()
@@ -30,7 +32,7 @@ for (const module of reporter.modules) {
   for (const test of module.children.allTests()) {
     const result = test.result()
     if (result.state === "skipped" || result.state === "pending") {
-      const reason = (result.state === "skipped" && result.note) || "no reason given"
+      const reason = (result.state === "skipped" && result.note) || unnamed
       reasons.set(reason, (reasons.get(reason) ?? 0) + 1)
     } else {
       ran++
