@@ -1,42 +1,49 @@
-import { type Kek, type KeyContext, KeyfoldError, MANAGED_PROVIDER_ID, type Pair } from "@keyfold/core"
+import { type Kek, type KeyContext, KeyfoldError, type Pair } from "@keyfold/core"
 import {
   type Binding,
-  checkPair,
-  type HistoryEntry,
-  invalid,
+  checkOverlap,
+  isIn,
   type KeyEntry,
+  type ParsedBinding,
   parseBinding,
 } from "./binding.ts"
-
-/** What changes of bindings need of the managed provider, beside what routing does. */
-export type ManagedPairs = {
-  kekFor(pair: Pair): Kek | Promise<Kek>
-  companionFor(owner: string, match: readonly Pair[]): Kek | Promise<Kek>
-  closePair(pair: Pair): Promise<{ readonly keyId: string; readonly lastVersion: number } | undefined>
-  reopenPair(pair: Pair): Promise<void>
-}
+import { displace, isSameKey, withFormerKey } from "./history.ts"
+import type { ManagedKeks } from "./managed-keks.ts"
+import { invalid, ownFields } from "./plain-data.ts"
 
 /** A binding before it is added. */
 export type NewBinding = {
   readonly id: string
   readonly match: KeyContext
   readonly owner: string
+  /** Those with which the provider made the KEK. */
   readonly options?: Readonly<Record<string, unknown>>
-  readonly expectedRegion?: string
+  readonly expectedRegion?: string | undefined
   /** Default `active`. */
   readonly state?: "pending" | "active"
 }
 
+/** The key that a binding moves to. */
+export type NewKey = {
+  readonly kek: Kek
+  readonly options?: Readonly<Record<string, unknown>>
+  readonly expectedRegion?: string | undefined
+}
+
 export type ChangeOptions = {
-  readonly managed: ManagedPairs | undefined
-  /** Keeps the binding; when it has resolved the binding is durable. Called again with the same id to change it. */
+  readonly managed: ManagedKeks | undefined
+  /**
+   * Keeps the binding under its id, in the place of what was there; when it has resolved the binding is durable. One
+   * change may call it twice. Let one change of bindings be made at a time.
+   */
   readonly save: (binding: Binding) => void | Promise<void>
+  /** Ends the question to the KMS. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
- * Binds the contexts that hold `match` to a CMK, from now on. It asks the KMS whether the key has a public half, makes
- * the companion if so, records the managed KEKs that the binding displaces, closing that of a one-pair match, and then
- * saves it. Safe to run again after a crash: until it is saved, a closed pair has no route.
+ * Binds the contexts that hold `match` to a CMK. It asks the KMS whether the key has a public half, makes the companion
+ * if so, and, unless the binding stays pending, activates it. After a crash, run it again.
  * @param existing every binding there is, removed ones too
  * @throws KeyfoldError `AMBIGUOUS_BINDING`, `INVALID_ARGUMENT`, `INVALID_CONTEXT`, or what the KMS or a store fails with
  */
@@ -44,166 +51,184 @@ export async function addBinding(
   draft: NewBinding,
   kek: Kek,
   existing: readonly Binding[],
-  { managed, save }: ChangeOptions,
+  change: ChangeOptions,
 ): Promise<Binding> {
-  if (draft.owner === "") throw invalid("a binding needs an owner")
-  const entry = await entryOf(draft, kek, managed)
-  const bare: Binding = {
-    id: draft.id,
-    match: draft.match,
-    ...entry,
-    state: draft.state ?? "active",
-    expectedRegion: draft.expectedRegion,
-    history: [],
+  const own = ownFields(draft, "a new binding") as NewBinding
+  const { id, match, owner, options = {}, expectedRegion, state = "active" } = own
+  if (state !== "active" && state !== "pending") throw invalid("a new binding is pending or active")
+  const entry = { ...identity(kek), owner, options, publicKey: false, companion: undefined }
+  const bare = parseBinding({ id, match, ...entry, state: "pending", expectedRegion, history: [] })
+  const others = existing.map(parseBinding)
+  const former = others.find(({ binding }) => binding.id === id)
+  for (const other of others) {
+    if (other !== former && other.binding.state !== "removed") checkOverlap(bare, other)
   }
-  const parsed = parseBinding(bare)
-  const others = existing.map(parseBinding).filter(({ binding }) => binding.id !== draft.id)
-  for (const other of others) if (other.binding.state !== "removed") checkPair(parsed, other)
-  const former = existing.find(({ id }) => id === draft.id)?.history ?? []
-  const binding: Binding = { ...bare, history: former }
-  if (bare.state === "active") return activateBinding(binding, { managed, save })
-  await save(binding)
-  return binding
+  checkOwner(bare.binding, others)
+  if (former !== undefined) checkSame(bare, former)
+  if (former !== undefined && former.binding.state !== "removed") {
+    const { binding } = former // the same, perhaps not finished
+    return state === "active" && binding.state === "pending"
+      ? activateBinding(binding, existing, change)
+      : binding
+  }
+  const binding = await askedOf(bare, kek, change)
+  const pending: Binding = { ...binding, history: former?.binding.history ?? [] }
+  if (state === "active") return activateBinding(pending, existing, change)
+  return saved(pending, change)
 }
 
 /**
- * Lets a pending or disabled binding route. Only now the managed KEKs that it displaces are recorded, and that of a
- * one-pair match closed: until then its contexts are served as if it were not there.
+ * Lets a pending binding, or a disabled one again, route. Only when a pending one becomes active are the managed KEKs
+ * recorded that it displaces, and that of a one-pair match closed: until then its contexts are served as if it were
+ * not there. Should it crash in between, writing to that one pair fails with `NO_ROUTE` until it is run again.
+ * @param existing every binding there is, removed ones too
+ * @throws KeyfoldError `INVALID_ARGUMENT` for a removed binding, or what a store fails with
  */
-export async function activateBinding(binding: Binding, { managed, save }: ChangeOptions): Promise<Binding> {
-  if (binding.state === "removed") throw invalid("a removed binding has no key: add a new one")
-  const { match } = parseBinding(binding)
-  const displaced = managed === undefined ? [] : await displace(match, binding.match, managed)
-  const known = new Set(binding.history.map(({ keyId }) => keyId))
-  const history = [...binding.history, ...displaced.filter(({ keyId }) => !known.has(keyId))]
-  const active: Binding = { ...binding, state: "active", history }
-  await save(active)
-  return active
+export async function activateBinding(
+  binding: Binding,
+  existing: readonly Binding[],
+  change: ChangeOptions,
+): Promise<Binding> {
+  const parsed = parseBinding(binding)
+  const { state, history } = parsed.binding
+  if (state === "removed") throw invalid("a removed binding has no key: add a new one")
+  if (state === "active") return parsed.binding
+  if (state === "disabled" || change.managed === undefined) {
+    return saved({ ...parsed.binding, state: "active", history }, change)
+  }
+  const keep = (history: Binding["history"]) => saved({ ...parsed.binding, history }, change)
+  const displaced = await displace(parsed, existing, change.managed, keep)
+  return saved({ ...parsed.binding, state: "active", history: displaced }, change)
 }
 
 /** Makes a binding match and fail: its data is shut, for reading and writing, until it is activated again. */
 export async function disableBinding(
   binding: Binding,
-  { save }: Pick<ChangeOptions, "save">,
+  change: Pick<ChangeOptions, "save">,
 ): Promise<Binding> {
-  if (binding.state !== "active") throw invalid("only an active binding is disabled")
-  const disabled: Binding = { ...binding, state: "disabled" }
-  await save(disabled)
-  return disabled
+  const parsed = parseBinding(binding).binding
+  if (parsed.state === "disabled") return parsed
+  if (parsed.state !== "active")
+    throw invalid("only an active binding is disabled: remove one that is pending")
+  return saved({ ...parsed, state: "disabled" }, change)
 }
 
 /**
  * Ends a binding: its key goes whole into history, so that its data stays readable until it is rewrapped, and then the
- * pair may have a managed KEK again.
+ * pair may have a managed KEK again. After a crash, run it again before another binding takes the same match.
  */
-export async function removeBinding(binding: Binding, { managed, save }: ChangeOptions): Promise<Binding> {
-  const removed: Binding =
-    binding.state === "removed"
-      ? binding
-      : { ...binding, state: "removed", history: [...binding.history, formerOf(binding)] }
-  await save(removed)
-  const { match } = parseBinding(removed)
-  if (match.length === 1) await managed?.reopenPair(match[0] as Pair)
+export async function removeBinding(
+  binding: Binding,
+  change: Pick<ChangeOptions, "managed" | "save">,
+): Promise<Binding> {
+  const parsed = parseBinding(binding)
+  const { state } = parsed.binding
+  const history = state === "pending" ? parsed.binding.history : withFormerKey(parsed.binding)
+  const removed =
+    state === "removed"
+      ? parsed.binding
+      : await saved({ ...parsed.binding, state: "removed", history }, change)
+  const [pair, ...more] = parsed.match
+  if (pair !== undefined && more.length === 0) await change.managed?.reopenPair(pair)
   return removed
 }
 
 /**
  * Moves a binding to another key of the same owner. The former key stays in history, the companion stays the same.
+ * With the key it has, it changes how that is reached.
+ * @param existing every binding there is, removed ones too
  * @throws KeyfoldError `INVALID_ARGUMENT`, or what the KMS or a store fails with
  */
 export async function replaceKey(
   binding: Binding,
-  kek: Kek,
-  options: Readonly<Record<string, unknown>>,
-  { managed, save }: ChangeOptions,
+  key: NewKey,
+  existing: readonly Binding[],
+  change: ChangeOptions,
 ): Promise<Binding> {
-  if (binding.state === "removed") throw invalid("a removed binding has no key: add a new one")
-  const entry = await entryOf({ ...binding, options }, kek, managed)
-  const replaced: Binding = { ...binding, ...entry, history: [...binding.history, formerOf(binding)] }
-  await save(replaced)
-  return replaced
+  const { kek, options = {}, expectedRegion } = ownFields(key, "a new key") as NewKey
+  const former = parseBinding(binding).binding
+  if (former.state === "removed") throw invalid("a removed binding has no key: add a new one")
+  const entry = { ...identity(kek), options, publicKey: false, companion: undefined }
+  const bare = parseBinding({ ...former, ...entry, expectedRegion })
+  checkOwner(bare.binding, existing.map(parseBinding))
+  const replaced = await askedOf(bare, kek, change)
+  const history =
+    former.state === "pending" || isSameKey(former, replaced) ? former.history : withFormerKey(former)
+  return saved({ ...replaced, history }, change)
 }
 
-async function entryOf(
-  { match, owner, options = {} }: Pick<NewBinding, "match" | "owner" | "options">,
+/**
+ * A copy in which a former key no longer opens anything; for a key whose data was all rewrapped. Save it yourself.
+ * @throws KeyfoldError `KEY_NOT_FOUND`
+ */
+export function withoutHistory(binding: Binding, keyId: string): Binding {
+  const parsed = parseBinding(binding).binding
+  if (!parsed.history.some((entry) => entry.keyId === keyId)) {
+    throw new KeyfoldError("KEY_NOT_FOUND", "no entry of this binding's history has that key id")
+  }
+  return { ...parsed, history: parsed.history.filter((entry) => entry.keyId !== keyId) }
+}
+
+/** The binding with what its KMS says of its key, and with a companion if that is a public-key one. */
+async function askedOf(
+  { binding, match }: ParsedBinding,
   kek: Kek,
-  managed: ManagedPairs | undefined,
-): Promise<KeyEntry> {
-  const { publicKey } = await kek.describe({})
-  if (publicKey && managed === undefined) {
+  { managed, signal }: ChangeOptions,
+): Promise<Binding> {
+  if (!(await hasPublicHalf(kek, match, signal))) return binding
+  if (managed === undefined) {
     throw invalid(
       "a public-key CMK needs a managed companion, for anyone could wrap under its public half: add a managed provider",
     )
   }
-  const pairs = Object.entries(match).map(([name, value]) => ({ name, value }))
-  const companion = publicKey ? (await managed?.companionFor(owner, pairs))?.keyId : undefined
-  return { provider: kek.providerId, keyId: kek.keyId, owner, options, publicKey, companion }
+  const companion = await managed.companionFor(binding.owner, match)
+  return { ...binding, publicKey: true, companion: companion.keyId }
 }
 
-/** History entries of the managed KEKs that wrapped these pairs until now. */
-async function displace(
-  pairs: readonly Pair[],
-  match: KeyContext,
-  managed: ManagedPairs,
-): Promise<HistoryEntry[]> {
-  const closedAt = new Date().toISOString()
-  const former = (keyId: string, pair: Pair, lastVersion: number | undefined): HistoryEntry => ({
-    match,
-    pairs: [pair.name],
-    provider: MANAGED_PROVIDER_ID,
-    keyId,
-    owner: "",
-    options: {},
-    publicKey: false,
-    companion: undefined,
-    lastVersion,
-    closedAt,
-  })
-  if (pairs.length === 1) {
-    const [pair] = pairs as [Pair]
-    const closed = await managed.closePair(pair)
-    return closed === undefined ? [] : [former(closed.keyId, pair, closed.lastVersion)]
-  }
-  // Other contexts still use these KEKs, so they stay open. One that is not there yet is made, for another process
-  // that does not know of the binding yet could make it.
-  const displaced = await Promise.all(
-    pairs.map(async (pair) => {
-      const kek = await openKek(pair, managed)
-      return kek === undefined ? [] : [former(kek.keyId, pair, undefined)]
-    }),
-  )
-  return displaced.flat()
-}
-
-/** The managed KEK of a pair; undefined where a wider binding has closed it, whose history then speaks for it. */
-async function openKek(pair: Pair, managed: ManagedPairs): Promise<Kek | undefined> {
+async function hasPublicHalf(
+  kek: Kek,
+  match: readonly Pair[],
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
   try {
-    return await managed.kekFor(pair)
-  } catch (error) {
-    if (error instanceof KeyfoldError && error.code === "NO_ROUTE") return undefined
-    throw error
+    return (await kek.describe({ signal })).publicKey
+  } catch (cause) {
+    if (cause instanceof KeyfoldError && cause.providerId !== undefined) throw cause
+    const code = cause instanceof KeyfoldError ? cause.code : kek.classify(cause)
+    const why = cause instanceof KeyfoldError ? cause.message : "see the cause"
+    throw new KeyfoldError(code, `the ${kek.providerId} key ${kek.keyId} could not be described: ${why}`, {
+      providerId: kek.providerId,
+      keyId: kek.keyId,
+      pairNames: match.map(({ name }) => name),
+      cause,
+    })
   }
 }
 
-function formerOf({ match, provider, keyId, owner, options, publicKey, companion }: Binding): HistoryEntry {
-  return {
-    match,
-    pairs: Object.keys(match),
-    provider,
-    keyId,
-    owner,
-    options,
-    publicKey,
-    companion,
-    lastVersion: undefined,
-    closedAt: new Date().toISOString(),
-  }
+/** A customer's key serves one owner: another could read its data with it (threat T6). */
+function checkOwner(binding: Binding, others: readonly ParsedBinding[]): void {
+  const entries = others.flatMap(({ binding, history }) => [binding, ...history.map(({ entry }) => entry)])
+  if (entries.every((entry) => !isSameKey(entry, binding) || entry.owner === binding.owner)) return
+  throw invalid("this key is, or was, bound for another owner: a key serves one owner only")
 }
 
-/** A copy in which a former key no longer opens anything; for a key whose data was all rewrapped. */
-export function withoutHistory(binding: Binding, keyId: string): Binding {
-  if (!binding.history.some((entry) => entry.keyId === keyId)) {
-    throw new KeyfoldError("KEY_NOT_FOUND", "no entry of this binding's history has that key id")
-  }
-  return { ...binding, history: binding.history.filter((entry) => entry.keyId !== keyId) }
+/** A binding must not take the place of a different one, whose data would then be shut. */
+function checkSame(draft: ParsedBinding, former: ParsedBinding): void {
+  const sameMatch = draft.match.length === former.match.length && isIn(draft.match, former.match)
+  const sameKey = isSameKey(draft.binding, former.binding) && draft.binding.owner === former.binding.owner
+  if (sameMatch && (sameKey || former.binding.state === "removed")) return
+  throw invalid(
+    `${former.binding.id} is the id of another binding: take a new one, or replace that one's key`,
+  )
+}
+
+function identity({ providerId, keyId }: Kek): Pick<KeyEntry, "provider" | "keyId"> {
+  return { provider: providerId, keyId }
+}
+
+/** Checks that it reads back, saves it, and gives the copy. */
+async function saved(binding: Binding, { save }: Pick<ChangeOptions, "save">): Promise<Binding> {
+  const { binding: checked } = parseBinding(binding)
+  await save(checked)
+  return checked
 }

@@ -1,68 +1,89 @@
 import { type KeyContext, KeyfoldError, type ParsedContext, type RouteOptions } from "@keyfold/core"
 import { LRUCache } from "lru-cache"
-import { type Binding, checkPair, invalid, isIn, type ParsedBinding, parseBinding } from "./binding.ts"
+import { type Binding, checkOverlap, isIn, type ParsedBinding, parseBinding } from "./binding.ts"
+import { invalid } from "./plain-data.ts"
 
 /**
- * Finds the bindings that matter for a context, in any state: all whose own match, or the match of an entry of their
- * history, the context contains. It may give more. What it throws is an error of the operation and never "no binding".
+ * Finds the bindings that matter for a context: all, in any state, whose match the context contains. It may give more.
+ * What it throws is an error of the operation and never "no binding". It should end with its signal.
  */
 export type BindingLookup = (
   context: KeyContext,
   options: RouteOptions,
 ) => readonly Binding[] | Promise<readonly Binding[]>
 
-export type BindingSource = (
-  context: ParsedContext,
-  options: RouteOptions,
-) => readonly ParsedBinding[] | Promise<readonly ParsedBinding[]>
+/** What a router derives from the bindings of a context, kept as long as they are. */
+export type BindingSource<Plan> = {
+  readonly find: (context: ParsedContext, options: RouteOptions) => Plan | Promise<Plan>
+  /** Drops what is kept of a context, or of all. True where asking again may give another answer. */
+  readonly forget: (context?: ParsedContext) => boolean
+}
 
-/** @throws KeyfoldError where a fixed list is not valid, or ambiguous */
-export function bindingSource(bindings: readonly Binding[] | BindingLookup, ttlMs: number): BindingSource {
-  if (typeof bindings !== "function") return fixedSource(bindings)
+type Derive<Plan> = (found: readonly ParsedBinding[], context: ParsedContext) => Plan
+
+/** @throws KeyfoldError where a fixed list is not valid, or ambiguous, or `bindingTtlMs` is no such time */
+export function bindingSource<Plan>(
+  bindings: readonly Binding[] | BindingLookup,
+  ttlMs: number,
+  derive: Derive<Plan>,
+): BindingSource<Plan> {
   if (!Number.isInteger(ttlMs) || ttlMs < 0 || ttlMs > MAX_TTL_MS) {
     throw invalid(`bindingTtlMs is a whole number of milliseconds from 0 to ${MAX_TTL_MS}`)
   }
-  return lookupSource(bindings, ttlMs)
+  if (typeof bindings === "function") return lookupSource(bindings, ttlMs, derive)
+  if (!Array.isArray(bindings))
+    throw invalid("bindings is a list of bindings, or a function that looks them up")
+  return fixedSource(Array.from(bindings, parseBinding), derive)
 }
 
-function fixedSource(bindings: readonly Binding[]): BindingSource {
-  const parsed = bindings.map(parseBinding)
-  checkOverlaps(parsed)
-  if (parsed.length === 0) return () => NONE
-  const found = new WeakMap<ParsedContext, readonly ParsedBinding[]>()
-  return (context) => {
-    const known = found.get(context)
+function fixedSource<Plan>(parsed: readonly ParsedBinding[], derive: Derive<Plan>): BindingSource<Plan> {
+  const live = parsed.filter(({ binding }) => binding.state !== "removed")
+  live.forEach((binding, i) => {
+    for (const other of live.slice(i + 1)) checkOverlap(binding, other)
+  })
+  const plans = new WeakMap<ParsedContext, Plan>()
+  const find = (context: ParsedContext): Plan => {
+    const known = plans.get(context)
     if (known !== undefined) return known
-    const relevant = parsed.filter((binding) => concerns(binding, context))
-    found.set(context, relevant)
-    return relevant
+    const plan = derive(relevant(parsed, context), context)
+    plans.set(context, plan)
+    return plan
+  }
+  return { find, forget: () => false }
+}
+
+function lookupSource<Plan>(lookup: BindingLookup, ttlMs: number, derive: Derive<Plan>): BindingSource<Plan> {
+  // Made anew to forget all, so that a lookup under way then keeps nothing that is read any more.
+  const empty = () => new LRUCache<string, { plan: Plan }>({ max: MAX_CACHED, ttl: Math.max(ttlMs, 1) })
+  let cache = empty()
+  return {
+    find(context, { signal }) {
+      const kept = cache
+      const key = String.fromCharCode(...context.digest)
+      const known = ttlMs === 0 ? undefined : kept.get(key)
+      if (known !== undefined) return known.plan
+      const start = performance.now() // what was found is as old as the question
+      return ask(lookup, context.object, signal).then((found) => {
+        const plan = derive(relevant(parseFound(found), context), context)
+        if (ttlMs > 0) kept.set(key, { plan }, { start })
+        return plan
+      })
+    },
+    forget(context) {
+      if (context !== undefined) return cache.delete(String.fromCharCode(...context.digest))
+      cache = empty()
+      return true
+    },
   }
 }
 
-function lookupSource(lookup: BindingLookup, ttlMs: number): BindingSource {
-  const cache = new LRUCache<string, readonly ParsedBinding[]>({ max: MAX_CACHED, ttl: Math.max(ttlMs, 1) })
-  return (context, options) => {
-    const key = Buffer.from(context.digest).toString("latin1")
-    const cached = ttlMs === 0 ? undefined : cache.get(key)
-    if (cached !== undefined) return cached
-    const accept = (found: readonly Binding[]) => {
-      if (!Array.isArray(found))
-        throw new KeyfoldError("STORE_CORRUPT", "a binding lookup must give a list of bindings")
-      const parsed = found.map(parseBinding).filter((binding) => concerns(binding, context))
-      if (ttlMs > 0) cache.set(key, parsed)
-      return parsed
-    }
-    return resolve(lookup, context, options).then(accept)
-  }
-}
-
-async function resolve(
+async function ask(
   lookup: BindingLookup,
-  context: ParsedContext,
-  options: RouteOptions,
-): Promise<readonly Binding[]> {
+  context: KeyContext,
+  signal: AbortSignal | undefined,
+): Promise<unknown> {
   try {
-    return await lookup(context.object, options)
+    return await lookup(context, { signal })
   } catch (error) {
     if (error instanceof KeyfoldError) throw error
     throw new KeyfoldError(
@@ -75,20 +96,28 @@ async function resolve(
   }
 }
 
-/** Any two that could claim a pair of one context. @throws KeyfoldError `AMBIGUOUS_BINDING` */
-function checkOverlaps(parsed: readonly ParsedBinding[]): void {
-  const live = parsed.filter(({ binding }) => binding.state !== "removed")
-  live.forEach((binding, i) => {
-    for (const other of live.slice(i + 1)) checkPair(binding, other)
+/** A list that cannot be read whole is not read at all: a binding left out would mean "no binding". */
+function parseFound(found: unknown): readonly ParsedBinding[] {
+  if (!Array.isArray(found)) throw corrupt("a binding lookup must give a list of bindings", undefined)
+  return Array.from(found, (binding: unknown, i) => {
+    try {
+      return parseBinding(binding)
+    } catch (error) {
+      const why = error instanceof KeyfoldError ? error.message : "it cannot be read"
+      throw corrupt(`binding ${i + 1} of those looked up is not valid: ${why}`, error)
+    }
   })
 }
 
-function concerns({ match, history }: ParsedBinding, { pairs }: ParsedContext): boolean {
-  return isIn(match, pairs) || history.some(({ parsedMatch }) => isIn(parsedMatch, pairs))
+function relevant(parsed: readonly ParsedBinding[], { pairs }: ParsedContext): readonly ParsedBinding[] {
+  return parsed.filter(({ match }) => isIn(match, pairs))
 }
 
-const NONE: readonly ParsedBinding[] = Object.freeze([])
-/** Contexts whose bindings are kept. */
+function corrupt(message: string, cause: unknown): KeyfoldError {
+  return new KeyfoldError("STORE_CORRUPT", message, { cause })
+}
+
+/** Contexts whose plans are kept. */
 const MAX_CACHED = 10_000
 /** A binding that was disabled elsewhere is obeyed within this time at the latest. */
 const MAX_TTL_MS = 60_000

@@ -1,4 +1,5 @@
-import { type KeyContext, KeyfoldError, type Pair, parseContext } from "@keyfold/core"
+import { type KeyContext, KeyfoldError, MANAGED_PROVIDER_ID, type Pair, parseContext } from "@keyfold/core"
+import { copyPlain, type Fields, invalid, ownFields } from "./plain-data.ts"
 
 /** A key of a provider, with whose it is and how it is reached. */
 export type KeyEntry = {
@@ -15,9 +16,9 @@ export type KeyEntry = {
   readonly companion: string | undefined
 }
 
-/** A former entry. It only unwraps. */
+/** A former entry. It only unwraps. That of a displaced managed KEK has the owner `""` and no options. */
 export type HistoryEntry = KeyEntry & {
-  /** It may open contexts that hold these pairs. */
+  /** It may open contexts that hold these pairs, which are its binding's, or those and more. */
   readonly match: KeyContext
   /** Names of the pairs its wraps cover, all in `match`. */
   readonly pairs: readonly string[]
@@ -38,33 +39,46 @@ export type Binding = KeyEntry & {
   readonly history: readonly HistoryEntry[]
 }
 
-/** A binding as routing uses it, validated. */
+/** A binding as routing uses it: a validated, frozen copy. */
 export type ParsedBinding = {
   readonly binding: Binding
+  /** Sorted by name. */
   readonly match: readonly Pair[]
-  readonly history: readonly (HistoryEntry & { readonly parsedMatch: readonly Pair[] })[]
+  readonly history: readonly ParsedFormer[]
 }
 
-/** @throws KeyfoldError `INVALID_ARGUMENT`, `INVALID_CONTEXT` */
-export function parseBinding(binding: Binding): ParsedBinding {
-  checkEntry(binding)
-  if (typeof binding.id !== "string" || binding.id === "") throw invalid("a binding needs an id")
-  if (!["pending", "active", "disabled", "removed"].includes(binding.state)) {
-    throw invalid("a binding's state is pending, active, disabled or removed")
+export type ParsedFormer = {
+  readonly entry: HistoryEntry
+  readonly match: readonly Pair[]
+  /** The pairs of `match` that its wraps cover. */
+  readonly covered: readonly Pair[]
+}
+
+/**
+ * Reads a binding from anywhere, its own properties only, each once (threat T11).
+ * @throws KeyfoldError `INVALID_ARGUMENT`, `INVALID_CONTEXT` for a match that is not a key context
+ */
+export function parseBinding(value: unknown): ParsedBinding {
+  const fields = ownFields(value, "a binding")
+  const { id, state, expectedRegion, history } = fields
+  if (!isText(id)) throw invalid("a binding needs an id")
+  if (!isState(state)) throw invalid("a binding's state is pending, active, disabled or removed")
+  if (expectedRegion !== undefined && !isText(expectedRegion)) throw invalid("an expected region is a name")
+  if (!Array.isArray(history)) throw invalid("a binding's history is a list")
+  const entry = parseEntry(fields)
+  if (entry.provider === MANAGED_PROVIDER_ID)
+    throw invalid("a binding's key is a customer's, not a managed KEK")
+  const match = parseContext(fields.match as KeyContext)
+  const formers = Array.from(history, (former) => parseFormer(former, match.pairs))
+  const binding: Binding = {
+    id,
+    match: match.object,
+    ...entry,
+    state,
+    expectedRegion,
+    history: Object.freeze(formers.map(({ entry }) => entry)),
   }
-  return {
-    binding,
-    match: parseContext(binding.match).pairs,
-    history: binding.history.map((entry) => {
-      checkEntry(entry)
-      const parsedMatch = parseContext(entry.match).pairs
-      const names = parsedMatch.map(({ name }) => name)
-      if (entry.pairs.length === 0 || !entry.pairs.every((name) => names.includes(name))) {
-        throw invalid("a history entry covers pairs of its own match, one at least")
-      }
-      return { ...entry, parsedMatch }
-    }),
-  }
+  return { binding: Object.freeze(binding), match: match.pairs, history: formers }
 }
 
 /** Whether all of these pairs stand in the context. */
@@ -72,41 +86,102 @@ export function isIn(match: readonly Pair[], context: readonly Pair[]): boolean 
   return match.every(({ name, value }) => context.some((pair) => pair.name === name && pair.value === value))
 }
 
+/** Whether a binding routes: a disabled one does, and fails. */
+export function matches({ state }: Binding): boolean {
+  return state === "active" || state === "disabled"
+}
+
 /**
  * Two bindings that can match one context and share a pair must be nested and of one owner (design.md, law 4).
  * @throws KeyfoldError `AMBIGUOUS_BINDING`, naming both by their ids
  */
-export function checkPair(a: ParsedBinding, b: ParsedBinding): void {
-  const names = new Map(a.match.map(({ name, value }) => [name, value]))
-  const apart = b.match.some(({ name, value }) => names.has(name) && names.get(name) !== value)
-  const shared = b.match.some(({ name, value }) => names.get(name) === value)
-  if (apart || !shared) return
-  const nested = a.match.length !== b.match.length && (isIn(a.match, b.match) || isIn(b.match, a.match))
+export function checkOverlap(a: ParsedBinding, b: ParsedBinding): void {
+  const shared: string[] = []
+  for (const { name, value } of a.match) {
+    const other = b.match.find((pair) => pair.name === name)
+    if (other === undefined) continue
+    if (other.value !== value) return // no context has both
+    shared.push(name)
+  }
+  if (shared.length === 0) return
+  const shorter = Math.min(a.match.length, b.match.length)
+  const nested = a.match.length !== b.match.length && shared.length === shorter
   if (nested && a.binding.owner === b.binding.owner) return
   throw new KeyfoldError(
     "AMBIGUOUS_BINDING",
-    `the bindings ${a.binding.id} and ${b.binding.id} can both claim the pair ${shownNames(a, b)} of one context: ` +
+    `the bindings ${a.binding.id} and ${b.binding.id} can both claim the pair ${shared.join(", ")} of one context: ` +
       "only bindings of one owner may overlap, and one must hold every pair of the other",
+    { pairNames: shared },
   )
 }
 
-function shownNames(a: ParsedBinding, b: ParsedBinding): string {
-  return b.match
-    .filter((pair) => isIn([pair], a.match))
-    .map(({ name }) => name)
-    .join(", ")
+function parseEntry({ provider, keyId, owner, options, publicKey, companion }: Fields): KeyEntry {
+  if (typeof provider !== "string" || !PROVIDER_ID.test(provider)) {
+    throw invalid(`a binding names a provider: ${PROVIDER_ID.source}`)
+  }
+  const managed = provider === MANAGED_PROVIDER_ID
+  if (typeof keyId !== "string" || !(managed ? MANAGED_KEY_ID : KEY_ID).test(keyId)) {
+    throw invalid("a binding names a key by its native id, 1 to 1,024 printable characters without a space")
+  }
+  if (managed ? owner !== "" : !isText(owner)) throw invalid("a binding needs an owner")
+  if (typeof publicKey !== "boolean" || (managed && publicKey)) {
+    throw invalid("publicKey says whether a binding's key has a public half")
+  }
+  const fits = publicKey
+    ? typeof companion === "string" && MANAGED_KEY_ID.test(companion)
+    : companion === undefined
+  if (!fits) throw invalid("a public-key binding has a companion, the id of a managed KEK, and no other has")
+  return {
+    provider,
+    keyId,
+    owner: owner as string,
+    options: copyPlain(ownFields(options, "a binding's options")) as KeyEntry["options"],
+    publicKey,
+    companion: companion as string | undefined,
+  }
 }
 
-function checkEntry({ provider, keyId, owner, publicKey, companion }: KeyEntry): void {
-  if (typeof provider !== "string" || typeof keyId !== "string" || keyId === "") {
-    throw invalid("a binding names a provider and a key id")
+function parseFormer(value: unknown, bindingMatch: readonly Pair[]): ParsedFormer {
+  const fields = ownFields(value, "a history entry")
+  const { pairs, lastVersion, closedAt } = fields
+  const match = parseContext(fields.match as KeyContext)
+  // So whoever looks bindings up by their own match finds all history that a context needs.
+  if (!isIn(bindingMatch, match.pairs))
+    throw invalid("the match of a history entry holds every pair of its binding's")
+  const names: unknown[] = Array.isArray(pairs) ? [...pairs] : []
+  const covered = match.pairs.filter(({ name }) => names.includes(name))
+  if (covered.length === 0 || covered.length !== names.length) {
+    throw invalid("a history entry covers pairs of its own match, one at least")
   }
-  if (typeof owner !== "string") throw invalid("a binding has an owner")
-  if (publicKey !== (companion !== undefined)) {
-    throw invalid("a public-key binding has a companion, and no other has")
+  if (lastVersion !== undefined && !isVersion(lastVersion)) throw invalid("lastVersion is a key version")
+  if (typeof closedAt !== "string" || Number.isNaN(Date.parse(closedAt))) {
+    throw invalid("closedAt is a time in ISO 8601")
   }
+  const entry: HistoryEntry = {
+    match: match.object,
+    pairs: Object.freeze(covered.map(({ name }) => name)),
+    ...parseEntry(fields),
+    lastVersion,
+    closedAt,
+  }
+  return { entry: Object.freeze(entry), match: match.pairs, covered }
 }
 
-export function invalid(message: string): KeyfoldError {
-  return new KeyfoldError("INVALID_ARGUMENT", message)
+function isState(value: unknown): value is Binding["state"] {
+  return value === "pending" || value === "active" || value === "disabled" || value === "removed"
 }
+
+function isText(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && value.length <= MAX_TEXT && value.isWellFormed()
+}
+
+function isVersion(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 0xffffffff
+}
+
+/** docs/format.md, "Layout", "Canonical form" and "Key ids". */
+const PROVIDER_ID = /^[a-z0-9-]{1,32}$/
+const KEY_ID = /^[!-~]{1,1024}$/
+const MANAGED_KEY_ID = /^[0-9a-f]{32}$/
+/** UTF-16 units; the scope digest of docs/format.md holds an owner of at most 65,535 bytes. */
+const MAX_TEXT = 1024

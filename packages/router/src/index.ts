@@ -4,11 +4,13 @@ export {
   addBinding,
   type ChangeOptions,
   disableBinding,
-  type ManagedPairs,
   type NewBinding,
+  type NewKey,
   removeBinding,
   replaceKey,
   withoutHistory,
 } from "./binding-changes.ts"
 export type { BindingLookup } from "./binding-source.ts"
-export { createRouter, type ManagedKeks, type RouterOptions } from "./router.ts"
+export type { Decorate, DecoratedEntry } from "./entry-keks.ts"
+export type { ManagedKeks } from "./managed-keks.ts"
+export { type BindingRouter, createRouter, type RouterOptions } from "./router.ts"

@@ -2,34 +2,38 @@ import {
   type Kek,
   type KekProvider,
   KeyfoldError,
-  MANAGED_PROVIDER_ID,
   type Pair,
   type ParsedContext,
   type ReadCandidate,
   type RouteEntry,
   type Router,
 } from "@keyfold/core"
-import { type Binding, checkPair, isIn, type KeyEntry, type ParsedBinding } from "./binding.ts"
+import type { Binding } from "./binding.ts"
 import { type BindingLookup, bindingSource } from "./binding-source.ts"
-
-/** What routing needs of the managed provider. */
-export type ManagedKeks = {
-  kek(keyId: string): Kek
-  kekFor(pair: Pair): Kek | Promise<Kek>
-  findKek(pair: Pair): Kek | undefined | Promise<Kek | undefined>
-}
+import { type Decorate, EntryKeks } from "./entry-keks.ts"
+import type { ManagedKeks } from "./managed-keks.ts"
+import { invalid, ownFields } from "./plain-data.ts"
+import { type Plan, planOf } from "./plan.ts"
 
 export type RouterOptions = {
   /** Serves the pairs that no binding matches. Without it such a context has no route. */
-  readonly managed?: ManagedKeks
+  readonly managed?: ManagedKeks | undefined
   /** Where the bindings' CMKs are. */
   readonly providers?: readonly KekProvider[]
   /** A fixed list, or a lookup in a database. Default: none. */
   readonly bindings?: readonly Binding[] | BindingLookup
-  /** How long what a lookup found may be used again, in milliseconds; its failures never are. Default 1,000, at most 60,000. */
+  /**
+   * How long what a lookup found may be used again, in milliseconds; its failures never are. Default 1,000, at most
+   * 60,000; 0 asks every time.
+   */
   readonly bindingTtlMs?: number
   /** Puts a decorator, such as a lease, before each CMK. */
-  readonly decorate?: (kek: Kek, entry: KeyEntry) => Kek
+  readonly decorate?: Decorate
+}
+
+export interface BindingRouter extends Router {
+  /** Looks bindings up anew from the next call on: call it when one was changed in this process. */
+  forgetBindings(): void
 }
 
 /**
@@ -37,101 +41,39 @@ export type RouterOptions = {
  * (design.md, law 4). Reading never makes one.
  * @throws KeyfoldError `INVALID_ARGUMENT`, `INVALID_CONTEXT`, `AMBIGUOUS_BINDING` for a fixed list
  */
-export function createRouter(options: RouterOptions): Router {
-  const { managed, providers = [], decorate = (kek) => kek } = options
-  const source = bindingSource(options.bindings ?? [], options.bindingTtlMs ?? 1000)
-  const cmks = new WeakMap<KeyEntry, Kek>()
+export function createRouter(options: RouterOptions): BindingRouter {
+  const own = ownFields(options, "what createRouter is given") as RouterOptions
+  const { managed, providers = [], bindings = [], bindingTtlMs = 1000, decorate = (kek) => kek } = own
+  const keks = new EntryKeks(managed, providers, decorate)
+  const source = bindingSource(bindings, bindingTtlMs, (found, context) => planOf(found, context, keks))
+  const needsCompanion = ({ publicKey, state }: Binding) => publicKey && state !== "removed"
+  if (managed === undefined && typeof bindings !== "function" && bindings.some(needsCompanion)) {
+    throw invalid("a public-key binding needs a companion: give createRouter the managed provider")
+  }
 
-  const cmkOf = (entry: KeyEntry): Kek => {
-    const known = cmks.get(entry)
-    if (known !== undefined) return known
-    const kek = entry.provider === MANAGED_PROVIDER_ID ? managedKek(entry.keyId) : providerKek(entry)
-    cmks.set(entry, kek)
-    return kek
+  const write = ({ entries, refusing, uncovered }: Plan, context: ParsedContext) => {
+    if (refusing !== undefined) refusing.wrap()
+    if (uncovered.length === 0) return entries
+    if (managed === undefined) throw noRoute(uncovered)
+    return addManaged<RouteEntry>([...entries], uncovered, context, (pair) => managed.kekFor(pair))
   }
-  const providerKek = (entry: KeyEntry): Kek => {
-    const provider = providers.find(({ id }) => id === entry.provider)
-    if (provider === undefined) {
-      throw new KeyfoldError(
-        "NO_ROUTE",
-        `a binding uses the provider "${entry.provider}": give it to createRouter`,
-      )
-    }
-    return decorate(provider.kek(entry.keyId, entry.options), entry)
-  }
-  const managedKek = (keyId: string): Kek => {
-    if (managed === undefined) {
-      throw new KeyfoldError("NO_ROUTE", "a managed KEK is needed: give createRouter the managed provider")
-    }
-    return managed.kek(keyId)
-  }
-  const entryOf = (entry: KeyEntry, pairs: readonly Pair[], context: ParsedContext): RouteEntry => ({
-    kek: cmkOf(entry),
-    covered: pairs,
-    mask: maskOf(context, pairs),
-    owner: entry.owner,
-    companion: entry.companion === undefined ? undefined : managedKek(entry.companion),
-  })
+  const read = ({ candidates, uncovered }: Plan, context: ParsedContext) =>
+    managed === undefined || uncovered.length === 0
+      ? candidates
+      : addManaged<ReadCandidate>([...candidates], uncovered, context, (pair) => managed.findKek(pair))
 
   return {
-    forWriting: (context, options) =>
-      after(source(context, options), (found) => {
-        const { routing, uncovered } = select(found, context)
-        const entries = routing.map(({ binding, match }): RouteEntry => {
-          if (binding.state === "disabled") throw disabled(binding)
-          return entryOf(binding, match, context)
-        })
-        if (uncovered.length === 0) return entries
-        if (managed === undefined) throw noRoute(uncovered)
-        return addManaged(entries, uncovered, context, (pair) => managed.kekFor(pair))
-      }),
-
-    forReading: (context, options) =>
-      after(source(context, options), (found) => {
-        const { matching, uncovered } = select(found, context)
-        const candidates: ReadCandidate[] = matching.map(({ binding, match }) => {
-          const entry = { ...entryOf(binding, match, context), lastVersion: undefined }
-          return binding.state === "disabled"
-            ? { ...entry, kek: refusing(entry.kek, disabled(binding)) }
-            : entry
-        })
-        for (const { history } of found) {
-          for (const former of history) {
-            if (!isIn(former.parsedMatch, context.pairs)) continue
-            const pairs = former.parsedMatch.filter(({ name }) => former.pairs.includes(name))
-            candidates.push({ ...entryOf(former, pairs, context), lastVersion: former.lastVersion })
-          }
-        }
-        if (managed === undefined || uncovered.length === 0) return candidates
-        return addManaged(candidates, uncovered, context, (pair) => managed.findKek(pair))
-      }),
+    forWriting(context, options) {
+      const route = () => after(source.find(context, options), (plan) => write(plan, context))
+      return orElse(route, (error) => {
+        // A pair without a route: perhaps one that another process has closed for a binding not seen here yet.
+        if (isNoRoute(error) && source.forget(context)) return route()
+        throw error
+      })
+    },
+    forReading: (context, options) => after(source.find(context, options), (plan) => read(plan, context)),
+    forgetBindings: () => void source.forget(),
   }
-}
-
-type Selected = {
-  /** Active and disabled bindings whose match the context contains. */
-  readonly matching: readonly ParsedBinding[]
-  /** Those of them that no more specific one displaces. */
-  readonly routing: readonly ParsedBinding[]
-  /** Pairs that no routing binding covers. */
-  readonly uncovered: readonly Pair[]
-}
-
-/** @throws KeyfoldError `AMBIGUOUS_BINDING` */
-function select(found: readonly ParsedBinding[], context: ParsedContext): Selected {
-  if (found.length === 0) return { matching: NONE, routing: NONE, uncovered: context.pairs }
-  const matching = found.filter(
-    ({ binding, match }) =>
-      (binding.state === "active" || binding.state === "disabled") && isIn(match, context.pairs),
-  )
-  matching.forEach((binding, i) => {
-    for (const other of matching.slice(i + 1)) checkPair(binding, other)
-  })
-  const routing = matching.filter(
-    ({ match }) => !matching.some((other) => other.match.length > match.length && isIn(match, other.match)),
-  )
-  const uncovered = context.pairs.filter((pair) => !routing.some(({ match }) => isIn([pair], match)))
-  return { matching, routing, uncovered }
 }
 
 /** Adds an entry for each pair that has a managed KEK; at once, as long as every answer is there at once. */
@@ -145,7 +87,8 @@ function addManaged<Entry extends RouteEntry>(
     const pair = pairs[i] as Pair
     const kek = find(pair)
     if (kek instanceof Promise) {
-      return Promise.all([kek, ...pairs.slice(i + 1).map(find)]).then((keks) => {
+      const rest = pairs.slice(i + 1).map(async (pair) => find(pair))
+      return Promise.all([kek, ...rest]).then((keks) => {
         keks.forEach((kek, j) => {
           if (kek !== undefined) entries.push(managedEntry(kek, pairs[i + j] as Pair, context))
         })
@@ -164,7 +107,7 @@ function managedEntry(kek: Kek, pair: Pair, context: ParsedContext): ReadCandida
   const entry: ReadCandidate = Object.freeze({
     kek,
     covered: Object.freeze([pair]),
-    mask: 1 << context.pairs.indexOf(pair),
+    mask: 1 << context.pairs.findIndex(({ name }) => name === pair.name),
     owner: "",
     companion: undefined,
     lastVersion: undefined,
@@ -173,48 +116,31 @@ function managedEntry(kek: Kek, pair: Pair, context: ParsedContext): ReadCandida
   return entry
 }
 
-const NONE: readonly ParsedBinding[] = Object.freeze([])
 const managedEntries = new WeakMap<Pair, ReadCandidate>()
 
-/** A candidate that is there to be matched, and refuses to open. */
-function refusing(kek: Kek, error: KeyfoldError): Kek {
-  const refuse = () => {
-    throw error
-  }
-  return {
-    providerId: kek.providerId,
-    keyId: kek.keyId,
-    wrap: refuse,
-    unwrap: refuse,
-    describe: (options) => kek.describe(options),
-    classify: (error) => kek.classify(error),
-  }
-}
-
-function disabled({ id, provider, keyId, match }: Binding): KeyfoldError {
-  return new KeyfoldError(
-    "KEY_DISABLED",
-    `the binding ${id} to the ${provider} key ${keyId} is disabled: activate it to use data of ${Object.keys(match).join(", ")}`,
-    { providerId: provider, keyId, pairNames: Object.keys(match) },
-  )
-}
-
 function noRoute(uncovered: readonly Pair[]): KeyfoldError {
+  const pairNames = uncovered.map(({ name }) => name)
   return new KeyfoldError(
     "NO_ROUTE",
-    `no binding matches ${uncovered.map(({ name }) => name).join(", ")}, and there is no managed provider: ` +
-      "give createRouter one, or add a binding",
+    `no binding matches ${pairNames.join(", ")}, and there is no managed provider: give createRouter one, or add a binding`,
+    { pairNames },
   )
 }
 
-function maskOf(context: ParsedContext, pairs: readonly Pair[]): number {
-  return pairs.reduce(
-    (mask, { name }) => mask | (1 << context.pairs.findIndex((pair) => pair.name === name)),
-    0,
-  )
+function isNoRoute(error: unknown): boolean {
+  return error instanceof KeyfoldError && error.code === "NO_ROUTE"
 }
 
 /** Goes on at once where there is no promise to wait for. */
 function after<T, R>(value: T | Promise<T>, next: (value: T) => R | Promise<R>): R | Promise<R> {
   return value instanceof Promise ? value.then(next) : next(value)
+}
+
+function orElse<T>(run: () => T | Promise<T>, recover: (error: unknown) => T | Promise<T>): T | Promise<T> {
+  try {
+    const result = run()
+    return result instanceof Promise ? result.catch(recover) : result
+  } catch (error) {
+    return recover(error)
+  }
 }

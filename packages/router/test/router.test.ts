@@ -156,7 +156,7 @@ describe("a binding that matches is used or fails, never passed over", () => {
       })
     }
     expect(aws.calls).toBe(calls)
-    await activateBinding(list()[0] as Binding, { managed, save })
+    await activateBinding(list()[0] as Binding, list(), { managed, save })
     await expect(keyfoldOf().decrypt(envelope, { context: both })).resolves.toBeDefined()
   })
 
@@ -177,7 +177,7 @@ describe("a binding that matches is used or fails, never passed over", () => {
     const before = await keyfoldOf().encrypt("x", { context: org })
     const pending = await add(org, { state: "pending" })
     expect(providers(await keyfoldOf().encrypt("x", { context: org }))).toEqual(["managed"])
-    await activateBinding(pending, { managed, save })
+    await activateBinding(pending, list(), { managed, save })
     expect(providers(await keyfoldOf().encrypt("x", { context: org }))).toEqual(["aws-kms"])
     await expect(keyfoldOf().decrypt(before, { context: org })).resolves.toBeDefined()
   })
@@ -232,7 +232,12 @@ describe("ambiguity", () => {
 
   test("is refused when routing as well, whoever made the list", async () => {
     const first = await add(both)
-    const second: Binding = { ...first, id: "second", match: { organization_id: "org_1", user: "u" } }
+    const second: Binding = {
+      ...first,
+      id: "second",
+      match: { organization_id: "org_1", user: "u" },
+      history: [],
+    }
     expect(() => createRouter({ managed, providers: [aws], bindings: [first, second] })).toThrow(
       code("AMBIGUOUS_BINDING"),
     )
@@ -309,7 +314,7 @@ describe("history", () => {
   test("a binding moves to another key of its owner, keeps its companion, and reads under both", async () => {
     const binding = await add(org, {}, azure)
     const envelope = await keyfoldOf().encrypt("x", { context: org })
-    const replaced = await replaceKey(binding, azure.kek("new"), {}, { managed, save })
+    const replaced = await replaceKey(binding, { kek: azure.kek("new") }, list(), { managed, save })
     expect([replaced.companion, replaced.owner]).toEqual([binding.companion, binding.owner])
     const keyfold = keyfoldOf()
     await expect(keyfold.decrypt(envelope, { context: org })).resolves.toBeDefined()

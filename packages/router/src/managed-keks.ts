@@ -1,0 +1,16 @@
+import type { Kek, Pair } from "@keyfold/core"
+
+/** What routing and changes of bindings need of the managed provider; that of `@keyfold/kek-managed` has it all. */
+export interface ManagedKeks {
+  kek(keyId: string): Kek
+  /** The KEK of a pair, made now if there is none. @throws KeyfoldError `NO_ROUTE` where the pair is closed */
+  kekFor(pair: Pair): Kek | Promise<Kek>
+  /** The same if there is one and it is not closed. Never makes one. */
+  findKek(pair: Pair): Kek | undefined | Promise<Kek | undefined>
+  /** The companion of an owner's public-key bindings of a whole match, made now if there is none. */
+  companionFor(owner: string, match: readonly Pair[]): Kek | Promise<Kek>
+  /** From now on the pair has no KEK that wraps, rotates or is made. Gives the one it had, also when called again. */
+  closePair(pair: Pair): Promise<{ readonly keyId: string; readonly lastVersion: number } | undefined>
+  /** Lets a closed pair have a new KEK, with a new id. */
+  reopenPair(pair: Pair): Promise<void>
+}
