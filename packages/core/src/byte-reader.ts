@@ -36,7 +36,9 @@ export class ByteReader {
   }
 
   async #fill(): Promise<void> {
-    while (this.#chunk.length === 0 && !this.#ended) {
+    for (let empty = 0; this.#chunk.length === 0 && !this.#ended; empty++) {
+      // A source of empty chunks without end must not keep timers, and so the caller's abort, from running.
+      if (empty % 64 === 63) await new Promise((resolve) => setTimeout(resolve))
       const { done, value } = await this.#reader.read()
       if (done) {
         this.#ended = true

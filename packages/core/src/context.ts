@@ -25,6 +25,15 @@ export type ParsedContext = {
  * @throws KeyfoldError `INVALID_CONTEXT` saying which rule was broken; it names a pair's position, never its value
  */
 export function parseContext(context: KeyContext): ParsedContext {
+  try {
+    return readContext(context)
+  } catch (error) {
+    if (error instanceof KeyfoldError) throw error
+    throw invalid("the key context could not be read: a proxy or a getter of it failed")
+  }
+}
+
+function readContext(context: KeyContext): ParsedContext {
   const names = readNames(context)
   const values: string[] = []
   // Two contexts share this text only if they are the same list: every field stands behind its length.
@@ -35,6 +44,10 @@ export function parseContext(context: KeyContext): ParsedContext {
     if (typeof value !== "string") {
       const found = value === null ? "null" : typeof value
       throw invalid(`pair ${values.length + 1}: a value must be a string, not ${found}`)
+    }
+    // A code point takes at most two UTF-16 units: what is far too long is refused before it is copied.
+    if (name.length > 2 * MAX_NAME_CODE_POINTS || value.length > 2 * MAX_VALUE_CODE_POINTS) {
+      throw invalid(`pair ${values.length + 1}: ${faultOf(name, value)}`)
     }
     values.push(value)
     text += `${name.length}:${name}${value.length}:${value}`
@@ -108,7 +121,8 @@ export function sameContext(a: ParsedContext, b: ParsedContext): boolean {
 
 /** The names of an object's own properties, none of them inherited (threat T11). */
 function readNames(context: unknown): string[] {
-  if (typeof context !== "object" || context === null || Array.isArray(context)) {
+  const listLike = Array.isArray(context) || ArrayBuffer.isView(context) || context instanceof String
+  if (typeof context !== "object" || context === null || listLike) {
     throw invalid('a key context is an object of name/value strings, such as {"organization_id":"org_1"}')
   }
   const names = Reflect.ownKeys(context)

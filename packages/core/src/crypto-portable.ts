@@ -20,9 +20,9 @@ export function importKey(bytes: Uint8Array): SecretKey {
   return bytes
 }
 
-/** A key for many uses: a copy of the bytes. */
+/** A key for many uses: a copy of the bytes. (slice() of a Buffer would be a view.) */
 export function importLongLivedKey(bytes: Uint8Array): SecretKey {
-  return bytes.slice()
+  return Uint8Array.from(bytes)
 }
 
 /** AES-256-GCM: writes ciphertext and then tag into `out` at `offset`. */

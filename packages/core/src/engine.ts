@@ -1,11 +1,12 @@
 import { fillRandom } from "@keyfold/core/crypto"
-import { type KeyContext, type ParsedContext, parseContext, sameContext } from "./context.ts"
+import { type KeyContext, type Pair, type ParsedContext, parseContext, sameContext } from "./context.ts"
 import {
   type Header,
   headerLength,
   IMMUTABLE_BYTES,
   immutableBytes,
   type Kind,
+  lowestBit,
   type Policy,
   parseHeader,
   type Wrap,
@@ -59,22 +60,23 @@ export type Begun = {
 export type OpenedEnvelope = Opened & { readonly header: Header; readonly context: ParsedContext }
 
 /** Runs one operation: its abort signal, its event, and one class for whatever it throws. */
-export async function runOperation<T>(
+export async function runOperation<T, Options extends { readonly signal?: AbortSignal }>(
   engine: Engine,
   name: OperationName,
-  options: { readonly signal?: AbortSignal },
-  run: (operation: Operation) => T | Promise<T>,
+  options: Options,
+  run: (operation: Operation, options: Options) => T | Promise<T>,
   inFlight?: Operation["inFlight"],
 ): Promise<T> {
   const { deadlineMs, onEvent } = engine
-  const signal = options?.signal
-  const operation: Operation = { name, deadlineMs, signal, onEvent, inFlight }
   const startedAt = onEvent === undefined ? 0 : performance.now()
+  let signal: AbortSignal | undefined
   let failure: KeyfoldError | undefined
   try {
-    checkOptions(options)
+    // Own properties only, each read once: what Object.prototype was polluted with never opens or embeds anything.
+    const own = ownOptions(options)
+    signal = own.signal
     throwIfAborted(signal)
-    const result = run(operation)
+    const result = run({ name, deadlineMs, signal, onEvent, inFlight }, own)
     if (!(result instanceof Promise)) return result
     return await (signal === undefined ? result : unlessAborted(result, signal))
   } catch (error) {
@@ -83,7 +85,7 @@ export async function runOperation<T>(
   } finally {
     if (onEvent !== undefined) {
       const durationMs = performance.now() - startedAt
-      emit(operation, { type: "operation", operation: name, code: failure?.code, durationMs })
+      emit(onEvent, { type: "operation", operation: name, code: failure?.code, durationMs })
     }
   }
 }
@@ -99,6 +101,7 @@ export function beginEnvelope(
   checkPolicyName(policy)
   const embedded = options.embedContext ? context : undefined
   return chain(engine.router.forWriting(context, operation), (entries) => {
+    throwIfAborted(operation.signal)
     checkCoverage(entries, context)
     const immutable = immutableBytes(options.kind, options.segmentExponent, context.pairs.length)
     const dek = new Uint8Array(DEK_BYTES)
@@ -126,16 +129,19 @@ export function openEnvelope(
 ): OpenedEnvelope | Promise<OpenedEnvelope> {
   const given = givenContext(options)
   const header = parseHeader(bytes)
-  return chain(contextOf(header, given, options), (context) =>
-    chain(engine.router.forReading(context, operation), (candidates) =>
-      chain(openHeader(operation, header, context, candidates), ({ dek, keys }) => ({
+  return chain(contextOf(header, given, options), (context) => {
+    throwIfAborted(operation.signal)
+    if (header.pairCount !== context.pairs.length) throw decryptionFailed()
+    return chain(engine.router.forReading(context, operation), (candidates) => {
+      throwIfAborted(operation.signal)
+      return chain(openHeader(operation, header, context, candidates), ({ dek, keys }) => ({
         header,
         context,
         dek,
         keys,
-      })),
-    ),
-  )
+      }))
+    })
+  })
 }
 
 /**
@@ -152,11 +158,13 @@ export async function rewrapHeader(
   const policy = newPolicy ?? header.policy
   checkPolicyName(policy)
   const entries = await engine.router.forWriting(context, operation)
+  throwIfAborted(operation.signal)
   checkCoverage(entries, context)
   const wraps = await wrapDek(operation, dek, header.bytes, context, policy, entries)
   const bytes = new Uint8Array(headerLength(wraps, header.embedded))
   writeSealedHeader(bytes, header.bytes.subarray(0, IMMUTABLE_BYTES), policy, wraps, header.embedded, keys)
   const candidates = await engine.router.forReading(context, operation)
+  throwIfAborted(operation.signal)
   const again = await openHeader(operation, parseHeader(bytes), context, candidates)
   again.dek.fill(0)
   again.keys.wipe()
@@ -211,6 +219,9 @@ function wiping<T, R>(
 function givenContext(options: OpenOptions): ParsedContext | undefined {
   if (options.context !== undefined) return parseContext(options.context)
   if (options.authorize === undefined) throw needsContext()
+  if (typeof options.authorize !== "function") {
+    throw new KeyfoldError("INVALID_ARGUMENT", "authorize is a function of the embedded key context")
+  }
   return undefined
 }
 
@@ -249,32 +260,49 @@ function needsContext(): KeyfoldError {
   )
 }
 
-function checkOptions(options: unknown): void {
-  if (typeof options !== "object" || options === null) {
+function ownOptions<Options extends { readonly signal?: AbortSignal }>(given: Options): Options {
+  if (typeof given !== "object" || given === null) {
     throw new KeyfoldError("INVALID_ARGUMENT", "give an object of options, such as { context }")
   }
+  const options = { __proto__: null, ...given }
   const { signal } = options as { signal?: unknown }
   if (signal !== undefined && !(signal instanceof AbortSignal)) {
     throw new KeyfoldError("INVALID_ARGUMENT", "signal must be an AbortSignal")
   }
+  return options
 }
 
-function checkPolicyName(policy: unknown): void {
+export function checkPolicyName(policy: unknown): void {
   if (policy !== "all" && policy !== "any") {
     throw new KeyfoldError("INVALID_ARGUMENT", 'policy is "all" or "any"')
   }
 }
 
-/** A router that leaves a pair out, or covers one twice, would weaken every envelope: trust none. */
+/** A router that leaves a pair out, or covers one twice, would lose or weaken every envelope: trust none. */
 function checkCoverage(entries: readonly RouteEntry[], context: ParsedContext): void {
+  const { pairs } = context
   let seen = 0
-  for (const { mask } of entries) {
-    if ((seen & mask) !== 0) seen = Number.NaN
+  for (const { mask, covered } of entries) {
+    if (mask === 0 || (seen & mask) !== 0 || !isMaskOf(mask, covered, pairs)) throw notCovered()
     seen |= mask
   }
-  if (seen !== 2 ** context.pairs.length - 1) {
-    throw new KeyfoldError("NO_ROUTE", "the router did not cover every pair of the key context exactly once")
+  if (seen !== 2 ** pairs.length - 1) throw notCovered()
+}
+
+/** Whether a bitmap stands for just these pairs of the context. */
+function isMaskOf(mask: number, covered: readonly Pair[], pairs: readonly Pair[]): boolean {
+  let rest = mask
+  for (const pair of covered) {
+    const own = pairs[31 - Math.clz32(lowestBit(rest))]
+    if (own === undefined || (own !== pair && (own.name !== pair.name || own.value !== pair.value)))
+      return false
+    rest &= rest - 1
   }
+  return rest === 0
+}
+
+function notCovered(): KeyfoldError {
+  return new KeyfoldError("NO_ROUTE", "the router did not cover every pair of the key context exactly once")
 }
 
 /** Rejects as soon as the signal fires, also where a source or a lookup does not listen to it. */
@@ -282,6 +310,7 @@ function unlessAborted<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const onAbort = () => reject(aborted(signal))
     signal.addEventListener("abort", onAbort)
+    if (signal.aborted) onAbort()
     result.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort))
   })
 }

@@ -1,6 +1,7 @@
 import { KIND, type Policy, parseHeader, readIdentity } from "./envelope.ts"
+import { KeyfoldError } from "./errors.ts"
 import { envelopeBytes } from "./message.ts"
-import { TAG_BYTES } from "./payload.ts"
+import { layoutOf } from "./payload.ts"
 import { ROLE, SUITE } from "./wrap-binding.ts"
 
 /** What anyone can read in an envelope. Nothing of it is authentic, and no context value is in it. */
@@ -13,7 +14,7 @@ export type EnvelopeFacts = {
   /** Length of the header, MAC included, in bytes; what follows is the payload. */
   readonly headerBytes: number
   readonly segmentBytes: number
-  /** Length of the plaintext in bytes; undefined where only the header was given. */
+  /** Length of the plaintext in bytes; undefined where only the header was given, or no payload has that length. */
   readonly plaintextBytes: number | undefined
   readonly embedsContext: boolean
   readonly wraps: readonly WrapFacts[]
@@ -37,10 +38,12 @@ export type WrapFacts = {
  */
 export function inspect(envelope: Uint8Array | string, totalBytes?: number): EnvelopeFacts {
   const bytes = envelopeBytes(envelope)
+  if (totalBytes !== undefined && !(Number.isSafeInteger(totalBytes) && totalBytes >= 0)) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "totalBytes is the envelope's length in bytes")
+  }
   const header = parseHeader(bytes)
   const segmentBytes = 2 ** header.segmentExponent
   const sealedBytes = (totalBytes ?? bytes.length) - header.bytes.length
-  const tags = Math.ceil(sealedBytes / (segmentBytes + TAG_BYTES)) * TAG_BYTES
   return {
     version: 1,
     suite: SUITE,
@@ -49,7 +52,7 @@ export function inspect(envelope: Uint8Array | string, totalBytes?: number): Env
     pairCount: header.pairCount,
     headerBytes: header.bytes.length,
     segmentBytes,
-    plaintextBytes: sealedBytes < TAG_BYTES ? undefined : sealedBytes - tags,
+    plaintextBytes: plaintextLength(sealedBytes, segmentBytes),
     embedsContext: header.embedded !== undefined,
     wraps: header.wraps.map((wrap) => ({
       ...readIdentity(wrap.identity),
@@ -58,5 +61,13 @@ export function inspect(envelope: Uint8Array | string, totalBytes?: number): Env
       role: wrap.role === ROLE.direct ? "direct" : wrap.role === ROLE.leased ? "leased" : "companion",
       wrappedBytes: wrap.wrapped.length,
     })),
+  }
+}
+
+function plaintextLength(sealedBytes: number, segmentBytes: number): number | undefined {
+  try {
+    return layoutOf(sealedBytes, segmentBytes).plaintextBytes
+  } catch {
+    return undefined // no payload has that length
   }
 }

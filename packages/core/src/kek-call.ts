@@ -55,11 +55,12 @@ export function callWrap(
   secret: Uint8Array,
   context: WrapContext,
 ): WrapRecord | KeyfoldError | Promise<WrapRecord | KeyfoldError> {
+  if (operation.signal?.aborted) return aborted(operation.signal)
   const report = reporter(operation, "wrap", kek)
   const options = new CallOptions(report)
   try {
     const answer = kek.wrap(secret, context, options)
-    if (answer instanceof Promise) return settle(operation, kek, context, answer, options, report, noSecret)
+    if (isThenable(answer)) return settle(operation, kek, context, answer, options, report, noSecret)
     report?.done(undefined)
     return answer
   } catch (error) {
@@ -74,13 +75,16 @@ export function callUnwrap(
   record: WrapRecord,
   context: WrapContext,
 ): Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError> {
+  if (operation.signal?.aborted) return aborted(operation.signal)
   const report = reporter(operation, "unwrap", kek)
   const options = new CallOptions(report)
   try {
     const answer = kek.unwrap(record, context, options)
-    if (answer instanceof Promise) return settle(operation, kek, context, answer, options, report, wipe)
+    if (isThenable(answer)) {
+      return settle(operation, kek, context, answer, options, report, wipe).then(checkSecret)
+    }
     report?.done(undefined)
-    return answer
+    return checkSecret(answer)
   } catch (error) {
     return failed(kek, context, error, report)
   }
@@ -96,12 +100,12 @@ export function aborted(signal: AbortSignal): KeyfoldError {
 }
 
 /** Tells an observer; whatever it throws is its own affair and never changes the operation. */
-export function emit(operation: Operation, event: KeyfoldEvent): void {
+export function emit(onEvent: Operation["onEvent"], event: KeyfoldEvent): void {
+  // An observer cannot make a decryption fail, and has no way to be told; an async one may reject later.
   try {
-    operation.onEvent?.(event)
-  } catch {
-    // An observer cannot make a decryption fail, and has no way to be told.
-  }
+    const answer: unknown = onEvent?.(event)
+    if (answer instanceof Promise) answer.catch(() => undefined)
+  } catch {}
 }
 
 /** The abort controller is made only for a KEK that asks for the signal: a local one never does. */
@@ -129,7 +133,7 @@ function settle<T>(
   operation: Operation,
   kek: Kek,
   { covered }: WrapContext,
-  answer: Promise<T>,
+  answer: PromiseLike<T>,
   options: CallOptions,
   report: Reporter | undefined,
   discard: (late: T) => void,
@@ -177,7 +181,7 @@ function failed(
 
 /** Wraps what a KEK threw, once. A wrong binding and the like become the one failure without a name (law 7). */
 function kekFailure(kek: Kek, covered: readonly Pair[], error: unknown): KeyfoldError {
-  const code = error instanceof KeyfoldError ? error.code : kek.classify(error)
+  const code = error instanceof KeyfoldError ? error.code : classified(kek, error)
   if (code === "DECRYPTION_FAILED") return decryptionFailed()
   if (error instanceof KeyfoldError && error.providerId !== undefined) return error
   const what = error instanceof KeyfoldError ? error.message : SAYS[code]
@@ -193,7 +197,8 @@ function keyFailure(
 ): KeyfoldError {
   const pairNames = covered.map((pair) => pair.name)
   const details = error instanceof KeyfoldError ? error : undefined
-  const message = `the ${kek.providerId} key ${kek.keyId} for ${pairNames.join(", ")}: ${what}`
+  const shown = pairNames.join(", ").replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]/gu, "?")
+  const message = `the ${kek.providerId} key ${kek.keyId} for ${shown}: ${what}`
   return new KeyfoldError(code, message, {
     providerId: kek.providerId,
     keyId: kek.keyId,
@@ -242,7 +247,7 @@ function reporter(operation: Operation, action: "wrap" | "unwrap", kek: Kek): Re
       leaseHit = hit
     },
     done: (code) =>
-      emit(operation, {
+      emit(operation.onEvent, {
         type: "kek",
         operation: operation.name,
         action,
@@ -258,6 +263,31 @@ function reporter(operation: Operation, action: "wrap" | "unwrap", kek: Kek): Re
 /** A wrap that comes late holds no secret. */
 function noSecret(): void {}
 
-function wipe(secret: Uint8Array): void {
-  secret.fill(0)
+function wipe(secret: unknown): void {
+  if (secret instanceof Uint8Array) secret.fill(0)
 }
+
+/** What a faulty KEK gives as a secret opens nothing. */
+function checkSecret(secret: Uint8Array | KeyfoldError): Uint8Array | KeyfoldError {
+  if (secret instanceof KeyfoldError || (secret instanceof Uint8Array && secret.length === SECRET_BYTES))
+    return secret
+  wipe(secret)
+  return decryptionFailed()
+}
+
+/** A code of the closed union, whatever a provider's `classify` does. */
+function classified(kek: Kek, error: unknown): FailureCode {
+  try {
+    const code = kek.classify(error)
+    return Object.hasOwn(SAYS, code) ? code : "UNKNOWN"
+  } catch {
+    return "UNKNOWN"
+  }
+}
+
+function isThenable<T>(answer: T | PromiseLike<T>): answer is PromiseLike<T> {
+  return typeof (answer as { then?: unknown } | undefined | null)?.then === "function"
+}
+
+/** A DEK, or a share of one. */
+const SECRET_BYTES = 32

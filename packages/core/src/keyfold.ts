@@ -124,7 +124,13 @@ export interface Keyfold {
  * @throws KeyfoldError `INVALID_ARGUMENT`
  */
 export function createKeyfold(options: KeyfoldOptions): Keyfold {
-  const { router, deadlineMs = 5000, onEvent } = options
+  const { router, deadlineMs = 5000, onEvent } = options ?? ({} as KeyfoldOptions)
+  if (typeof router?.forWriting !== "function" || typeof router.forReading !== "function") {
+    throw new KeyfoldError("INVALID_ARGUMENT", "give a router, such as that of @keyfold/router")
+  }
+  if (onEvent !== undefined && typeof onEvent !== "function") {
+    throw new KeyfoldError("INVALID_ARGUMENT", "onEvent is a function")
+  }
   if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > 600_000) {
     throw new KeyfoldError(
       "INVALID_ARGUMENT",
@@ -132,40 +138,46 @@ export function createKeyfold(options: KeyfoldOptions): Keyfold {
     )
   }
   const engine: Engine = { router, deadlineMs, onEvent }
-  const run = <T>(
+  const run = <T, Options extends { readonly signal?: AbortSignal }>(
     name: OperationName,
-    options: { readonly signal?: AbortSignal },
-    work: (operation: Operation) => T | Promise<T>,
+    options: Options,
+    work: (operation: Operation, options: Options) => T | Promise<T>,
   ) => runOperation(engine, name, options, work)
 
   // The overloads of the interface say more than one signature can: the form that comes out follows what went in.
   const methods = {
     encrypt: (plaintext: Uint8Array | string, options: Parameters<typeof encrypt>[3]) =>
-      run("encrypt", options, (operation) => encrypt(engine, operation, plaintext, options)),
+      run("encrypt", options, (operation, options) => encrypt(engine, operation, plaintext, options)),
     decrypt: (envelope: Uint8Array | string, options: DecryptOptions) =>
-      run("decrypt", options, (operation) => decrypt(engine, operation, envelope, options)),
+      run("decrypt", options, (operation, options) => decrypt(engine, operation, envelope, options)),
     rewrap: (envelope: Uint8Array | string, options: RewrapOptions) =>
-      run("rewrap", options, (operation) => rewrap(engine, operation, envelope, options)),
+      run("rewrap", options, (operation, options) => rewrap(engine, operation, envelope, options)),
     reencrypt: (envelope: Uint8Array | string, options: DecryptOptions & RewrapOptions) =>
-      run("reencrypt", options, (operation) => reencrypt(engine, operation, envelope, options)),
+      run("reencrypt", options, (operation, options) => reencrypt(engine, operation, envelope, options)),
     inspect,
     generateDataKey: (options: GenerateDataKeyOptions) =>
-      run("generateDataKey", options, (operation) => generateDataKey(engine, operation, options)),
+      run("generateDataKey", options, (operation, options) => generateDataKey(engine, operation, options)),
     decryptDataKey: (sealed: Uint8Array | string, options: OpenOptions) =>
-      run("decryptDataKey", options, (operation) => decryptDataKey(engine, operation, sealed, options)),
+      run("decryptDataKey", options, (operation, options) =>
+        decryptDataKey(engine, operation, sealed, options),
+      ),
     rekeyDataKey: (sealed: Uint8Array | string, options: RekeyOptions) =>
-      run("rekeyDataKey", options, (operation) => rekeyDataKey(engine, operation, sealed, options)),
+      run("rekeyDataKey", options, (operation, options) => rekeyDataKey(engine, operation, sealed, options)),
     encryptStream: (source: ReadableStream<Uint8Array>, options: EncryptStreamOptions) =>
-      run("encryptStream", options, (operation) => encryptStream(engine, operation, source, options)),
+      run("encryptStream", options, (operation, options) =>
+        encryptStream(engine, operation, source, options),
+      ),
     decryptStream: (source: ReadableStream<Uint8Array>, options: DecryptOptions) =>
-      run("decryptStream", options, (operation) => decryptStream(engine, operation, source, options)),
+      run("decryptStream", options, (operation, options) =>
+        decryptStream(engine, operation, source, options),
+      ),
     decryptRange: (
       source: Uint8Array | Blob | RangeSource,
       start: number,
       end: number | undefined,
       options: DecryptOptions,
     ) =>
-      run("decryptRange", options, (operation) =>
+      run("decryptRange", options, (operation, options) =>
         decryptRange(engine, operation, source, start, end, options),
       ),
     encryptMany: (items: Iterable<EncryptItem>, options: ManyOptions = {}) =>

@@ -29,49 +29,50 @@ export type Result<Value> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly error: KeyfoldError }
 
-export function encryptMany(
+export async function encryptMany(
   engine: Engine,
   items: Iterable<EncryptItem>,
   options: ManyOptions,
 ): Promise<Result<Uint8Array | string>[]> {
-  return eachOf(items, options, (item) =>
-    runOperation(engine, "encrypt", options, (operation) =>
-      encrypt(engine, operation, checkItem(item).plaintext, item),
+  const many = checkMany(items, options)
+  return eachOf(many, (item) =>
+    runOperation(engine, "encrypt", withSignal(item, many.signal), (operation, own) =>
+      encrypt(engine, operation, own.plaintext, own),
     ),
   )
 }
 
-export function decryptMany(
+export async function decryptMany(
   engine: Engine,
   items: Iterable<DecryptItem>,
   options: ManyOptions,
 ): Promise<Result<Decrypted>[]> {
   const inFlight: Operation["inFlight"] = new Map()
-  return eachOf(items, options, (item) =>
+  const many = checkMany(items, options)
+  return eachOf(many, (item) =>
     runOperation(
       engine,
       "decrypt",
-      options,
-      (operation) => decrypt(engine, operation, checkItem(item).envelope, item),
+      withSignal(item, many.signal),
+      (operation, own) => decrypt(engine, operation, own.envelope, own),
       inFlight,
     ),
   )
 }
 
+type Many<Item> = {
+  readonly items: readonly Item[]
+  readonly concurrency: number
+  readonly signal: AbortSignal | undefined
+}
+
 /** Runs `work` over the items, a bounded number at once; one that fails fails alone. Results keep their order. */
 async function eachOf<Item, Value>(
-  items: Iterable<Item>,
-  { concurrency = 32 }: ManyOptions,
+  { items, concurrency }: Many<Item>,
   work: (item: Item) => Promise<Value>,
 ): Promise<Result<Value>[]> {
-  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 1024) {
-    throw new KeyfoldError("INVALID_ARGUMENT", "concurrency is a whole number from 1 to 1,024")
-  }
-  if (typeof items?.[Symbol.iterator] !== "function") {
-    throw new KeyfoldError("INVALID_ARGUMENT", "items is an array, or another iterable")
-  }
   const results: Result<Value>[] = []
-  const entries = Array.from(items).entries()
+  const entries = items.entries()
   const worker = async () => {
     for (const [i, item] of entries) {
       try {
@@ -85,9 +86,24 @@ async function eachOf<Item, Value>(
   return results
 }
 
-function checkItem<Item>(item: Item): Item {
-  if (typeof item !== "object" || item === null) {
-    throw new KeyfoldError("INVALID_ARGUMENT", "an item is an object, such as { plaintext, context }")
+/** @throws KeyfoldError `INVALID_ARGUMENT` */
+function checkMany<Item>(items: Iterable<Item>, options: ManyOptions): Many<Item> {
+  const { concurrency = 32, signal } = options ?? {}
+  if (!Number.isInteger(concurrency) || concurrency < 1 || concurrency > 1024) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "concurrency is a whole number from 1 to 1,024")
   }
-  return item
+  try {
+    return { items: Array.from(items), concurrency, signal }
+  } catch (cause) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "items is an array, or another iterable", { cause })
+  }
+}
+
+/** An item with the signal of all; what is no object is refused when it is run. */
+function withSignal<Item>(
+  item: Item,
+  signal: AbortSignal | undefined,
+): Item & { readonly signal?: AbortSignal } {
+  if (typeof item !== "object" || item === null) return item as Item & object
+  return { ...item, ...(signal !== undefined && { signal }) }
 }

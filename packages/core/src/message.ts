@@ -2,6 +2,7 @@ import { type KeyContext, type ParsedContext, parseContext } from "./context.ts"
 import {
   beginEnvelope,
   chain,
+  checkPolicyName,
   type Engine,
   type OpenedEnvelope,
   type OpenOptions,
@@ -11,8 +12,8 @@ import {
 import { KIND, type Kind, type Policy } from "./envelope.ts"
 import { decryptionFailed, KeyfoldError } from "./errors.ts"
 import type { Operation } from "./kek-call.ts"
-import { digestAad, layoutOf, Segments, segmentCount, TAG_BYTES } from "./payload.ts"
-import { decodeText, encodeText } from "./text.ts"
+import { digestAad, isDetached, layoutOf, Segments, segmentCount, TAG_BYTES } from "./payload.ts"
+import { checkTextFits, decodeText, encodeText } from "./text.ts"
 
 /** How to encrypt; only `context` is needed. */
 export type EncryptOptions = {
@@ -59,6 +60,7 @@ export function encrypt(
   const format = formatter(options.output)
   const context = parseContext(options.context)
   const bytes = toBytes(plaintext)
+  if (options.output === "base64url") checkTextFits(bytes.length)
   const sealed = sealPayload(engine, operation, bytes, context, KIND.message, options)
   return chain(sealed, format)
 }
@@ -79,10 +81,12 @@ export async function reencrypt(
   envelope: Uint8Array | string,
   options: DecryptOptions & RewrapOptions,
 ): Promise<Uint8Array | string> {
+  const aadDigest = digestAad(options.aad)
+  if (options.policy !== undefined) checkPolicyName(options.policy)
   const bytes = envelopeBytes(envelope)
   const opened = await openEnvelope(engine, operation, bytes, options)
   const { header, context } = opened
-  const plaintext = readPayload(opened, bytes.subarray(header.bytes.length), options.aad)
+  const plaintext = readPayload(opened, bytes.subarray(header.bytes.length), aadDigest)
   try {
     const sealed = await sealPayload(engine, operation, plaintext, context, header.kind, {
       ...(options.aad !== undefined && { aad: options.aad }),
@@ -103,6 +107,7 @@ export async function rewrap(
   envelope: Uint8Array | string,
   options: RewrapOptions,
 ): Promise<Uint8Array | string> {
+  if (options.policy !== undefined) checkPolicyName(options.policy)
   const bytes = envelopeBytes(envelope)
   const opened = await openEnvelope(engine, operation, bytes, options)
   try {
@@ -135,7 +140,9 @@ export function sealPayload(
   const aadDigest = digestAad(options.aad)
   const segmentExponent = options.segmentExponent ?? ONE_SHOT_EXPONENT
   const segmentBytes = 2 ** segmentExponent
-  const segments = segmentCount(plaintext.length, segmentBytes)
+  const { length } = plaintext
+  if (isDetached(plaintext)) throw changed()
+  const segments = segmentCount(length, segmentBytes)
   const begun = beginEnvelope(engine, operation, context, {
     kind,
     segmentExponent,
@@ -144,7 +151,8 @@ export function sealPayload(
   })
   return chain(begun, ({ immutable, keys, headerBytes, writeHeaderTo }) => {
     try {
-      const out = allocate(headerBytes + plaintext.length + segments * TAG_BYTES)
+      if (plaintext.length !== length || isDetached(plaintext)) throw changed()
+      const out = allocate(headerBytes + length + segments * TAG_BYTES)
       writeHeaderTo(out)
       const payload = new Segments(keys.content, immutable, context.digest, aadDigest)
       for (let i = 0, from = 0, at = headerBytes; i < segments; i++) {
@@ -168,11 +176,11 @@ export function openPayload(
   kind: Kind,
   options: DecryptOptions,
 ): Decrypted | Promise<Decrypted> {
+  const aadDigest = digestAad(options.aad)
   const bytes = envelopeBytes(envelope)
-  digestAad(options.aad)
   return chain(openEnvelope(engine, operation, bytes, options), (opened) => {
     checkKind(opened, kind)
-    const plaintext = readPayload(opened, bytes.subarray(opened.header.bytes.length), options.aad)
+    const plaintext = readPayload(opened, bytes.subarray(opened.header.bytes.length), aadDigest)
     return { plaintext, context: opened.context.object }
   })
 }
@@ -205,14 +213,14 @@ export function formatter(output: Output | undefined): (bytes: Uint8Array) => Ui
 }
 
 /** Opens every segment of a payload, and wipes the keys of the envelope. */
-function readPayload(opened: OpenedEnvelope, sealed: Uint8Array, aad: Uint8Array | undefined): Uint8Array {
+function readPayload(opened: OpenedEnvelope, sealed: Uint8Array, aadDigest: Uint8Array): Uint8Array {
   const { header, context, keys, dek } = opened
   let plaintext: Uint8Array | undefined
   try {
     const segmentBytes = 2 ** header.segmentExponent
     const { plaintextBytes, segments } = layoutOf(sealed.length, segmentBytes)
     if (header.kind === KIND.dataKey && plaintextBytes !== DATA_KEY_BYTES) throw decryptionFailed()
-    const payload = new Segments(keys.content, header.bytes, context.digest, digestAad(aad))
+    const payload = new Segments(keys.content, header.bytes, context.digest, aadDigest)
     if (segments === 1) return payload.open(sealed, 0, true)
     plaintext = allocate(plaintextBytes)
     const stride = segmentBytes + TAG_BYTES
@@ -245,8 +253,15 @@ function toBytes(plaintext: unknown): Uint8Array {
   return new TextEncoder().encode(plaintext)
 }
 
+function changed(): KeyfoldError {
+  return new KeyfoldError(
+    "INVALID_ARGUMENT",
+    "the plaintext was transferred or resized: leave it alone until the call is done",
+  )
+}
+
 /** @throws KeyfoldError `INVALID_ARGUMENT` where the runtime has no array that long */
-function allocate(bytes: number): Uint8Array {
+export function allocate(bytes: number): Uint8Array {
   try {
     return new Uint8Array(bytes)
   } catch (cause) {

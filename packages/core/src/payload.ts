@@ -101,6 +101,9 @@ export function digestAad(aad: Uint8Array | undefined): Uint8Array {
   if (!(aad instanceof Uint8Array)) {
     throw new KeyfoldError("INVALID_ARGUMENT", "aad must be a Uint8Array")
   }
+  if (isDetached(aad)) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "aad was transferred elsewhere")
+  }
   if (aad.length > MAX_AAD_BYTES) {
     throw new KeyfoldError(
       "INVALID_ARGUMENT",
@@ -108,6 +111,11 @@ export function digestAad(aad: Uint8Array | undefined): Uint8Array {
     )
   }
   return sha256(aad)
+}
+
+/** Whether an array has lost its memory to another thread, and so looks empty. */
+export function isDetached({ buffer }: Uint8Array): boolean {
+  return (buffer as { detached?: boolean }).detached === true
 }
 
 const EMPTY_DIGEST = sha256(new Uint8Array(0))

@@ -1,8 +1,8 @@
 import { type Engine, openEnvelope } from "./engine.ts"
 import { KIND, PREFIX_BYTES, parsePrefix } from "./envelope.ts"
 import { decryptionFailed, KeyfoldError } from "./errors.ts"
-import type { Operation } from "./kek-call.ts"
-import { checkKind, type Decrypted, type DecryptOptions } from "./message.ts"
+import { type Operation, throwIfAborted } from "./kek-call.ts"
+import { allocate, checkKind, type Decrypted, type DecryptOptions } from "./message.ts"
 import { digestAad, layoutOf, Segments, TAG_BYTES } from "./payload.ts"
 
 /** An envelope that can be read anywhere: a file, an object in a store. */
@@ -39,22 +39,25 @@ export async function decryptRange(
     const openSegment = async (counter: number) => {
       const offset = headerBytes + counter * stride
       const sealed = await read(offset, Math.min(stride, size - offset))
+      throwIfAborted(operation.signal)
       return payload.open(sealed, counter, counter === segments - 1)
     }
     const to = Math.min(end ?? plaintextBytes, plaintextBytes)
     const from = Math.min(start, to)
-    plaintext = new Uint8Array(to - from)
-    // One that touches the end also proves where the end is, even if it takes nothing from there.
+    // A range that touches the end also proves where the end is, before memory is taken for what a source claims.
     const touchesEnd = end === undefined || end >= plaintextBytes
-    const firstSegment = Math.floor(from / segmentBytes)
-    const lastSegment = touchesEnd ? segments - 1 : Math.ceil(to / segmentBytes) - 1
-    for (let i = to === from ? lastSegment : firstSegment; i <= lastSegment; i++) {
-      const piece = await openSegment(i)
+    const tail = touchesEnd ? await openSegment(segments - 1) : undefined
+    plaintext = allocate(to - from)
+    const first = Math.min(Math.floor(from / segmentBytes), segments - 1)
+    const last = to === from ? first : Math.ceil(to / segmentBytes) - 1
+    for (let i = first; i <= last; i++) {
+      const piece = tail !== undefined && i === segments - 1 ? tail : await openSegment(i)
       const at = i * segmentBytes
       const wanted = piece.subarray(Math.max(0, from - at), Math.max(0, to - at))
       plaintext.set(wanted, Math.max(0, at - from))
       piece.fill(0)
     }
+    tail?.fill(0)
     return { plaintext, context: context.object }
   } catch (error) {
     plaintext?.fill(0)
@@ -84,11 +87,22 @@ function toSource(source: Uint8Array | Blob | RangeSource): RangeSource {
         new Uint8Array(await source.slice(offset, offset + length).arrayBuffer()),
     }
   }
-  const { size } = source
+  const size: unknown = source?.size
+  if (
+    typeof source?.read !== "function" ||
+    typeof size !== "number" ||
+    !Number.isSafeInteger(size) ||
+    size < 0
+  ) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "a range source has a size in bytes and a read function")
+  }
   return {
     size,
     read: async (offset, length) => {
-      const bytes = await source.read(offset, length)
+      const bytes: unknown = await source.read(offset, length)
+      if (!(bytes instanceof Uint8Array)) {
+        throw new KeyfoldError("INVALID_ARGUMENT", "the read function of a range source gives a Uint8Array")
+      }
       if (bytes.length !== length) throw decryptionFailed()
       return bytes
     },

@@ -28,6 +28,7 @@ export async function encryptStream(
   const segmentExponent = Math.log2(segmentBytes)
   if (
     !Number.isInteger(segmentExponent) ||
+    2 ** segmentExponent !== segmentBytes ||
     segmentExponent < MIN_SEGMENT_EXPONENT ||
     segmentExponent > MAX_SEGMENT_EXPONENT
   ) {
@@ -36,7 +37,7 @@ export async function encryptStream(
   const aadDigest = digestAad(options.aad)
   const context = parseContext(options.context)
   const reader = readerOf(source)
-  const begun = await orGiveUp(reader, async () =>
+  const begun = await orGiveUp(reader, operation.signal, async () =>
     beginEnvelope(engine, operation, context, {
       kind: KIND.message,
       segmentExponent,
@@ -49,9 +50,11 @@ export async function encryptStream(
   const segments = new Segments(begun.keys.content, begun.immutable, context.digest, aadDigest)
   return segmentStream(reader, begun.keys.wipe, options.signal, header, async (counter, enqueue) => {
     checkSegmentCount(counter + 1)
-    const plaintext = await reader.read(segmentBytes)
+    // A copy: a source that fills one buffer again and again would change it while we look whether more follows.
+    const plaintext = Uint8Array.from(await reader.read(segmentBytes))
     const last = await reader.atEnd()
     const { ciphertext, tag } = segments.seal(plaintext, counter, last)
+    plaintext.fill(0)
     if (ciphertext.length > 0) enqueue(ciphertext)
     enqueue(tag)
     return last
@@ -66,7 +69,7 @@ export async function decryptStream(
 ): Promise<DecryptedStream> {
   const aadDigest = digestAad(options.aad)
   const reader = readerOf(source)
-  const opened = await orGiveUp(reader, async () => {
+  const opened = await orGiveUp(reader, operation.signal, async () => {
     const prefix = await reader.read(PREFIX_BYTES)
     const rest = await reader.read(parsePrefix(prefix) - PREFIX_BYTES)
     const bytes = new Uint8Array(prefix.length + rest.length)
@@ -91,13 +94,22 @@ export async function decryptStream(
   return { plaintext, context: context.object }
 }
 
-/** Gives the source up where there will be no stream to read it. */
-async function orGiveUp<T>(reader: ByteReader, work: () => Promise<T>): Promise<T> {
+/** Gives the source up where there will be no stream to read it: after a failure, and at once on abort. */
+async function orGiveUp<T>(
+  reader: ByteReader,
+  signal: AbortSignal | undefined,
+  work: () => Promise<T>,
+): Promise<T> {
+  const giveUp = (reason: unknown) => void reader.cancel(reason).catch(() => undefined) // it may have failed first
+  const onAbort = () => giveUp(signal?.reason)
+  signal?.addEventListener("abort", onAbort)
   try {
     return await work()
   } catch (error) {
-    reader.cancel(error).catch(() => undefined) // it may have failed first
+    giveUp(error)
     throw error
+  } finally {
+    signal?.removeEventListener("abort", onAbort)
   }
 }
 

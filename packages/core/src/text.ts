@@ -6,18 +6,23 @@ import { KeyfoldError } from "./errors.ts"
  * @throws KeyfoldError `INVALID_ARGUMENT` where the text would pass 256 MiB
  */
 export function encodeText(bytes: Uint8Array): string {
-  if (Math.ceil((bytes.length * 4) / 3) > MAX_TEXT_LENGTH) {
-    throw new KeyfoldError(
-      "INVALID_ARGUMENT",
-      "the text form would be longer than 256 MiB: keep the envelope as bytes",
-    )
-  }
+  checkTextFits(bytes.length)
   if (bytes.toBase64 !== undefined) return bytes.toBase64({ alphabet: "base64url", omitPadding: true })
   let binary = ""
   for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
     binary += String.fromCharCode(...bytes.subarray(at, at + CHUNK_BYTES))
   }
   return btoa(binary).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "")
+}
+
+/** Whether so many bytes fit a text form. @throws KeyfoldError `INVALID_ARGUMENT` */
+export function checkTextFits(bytes: number): void {
+  if (Math.ceil((bytes * 4) / 3) > MAX_TEXT_LENGTH) {
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      "the text form would be longer than 256 MiB: keep the envelope as bytes",
+    )
+  }
 }
 
 /**

@@ -41,18 +41,15 @@ function matchWraps(header: Header, candidates: readonly ReadCandidate[]): reado
   let seen = 0
   for (let i = 0; i < wraps.length; i++) {
     const wrap = wraps[i] as Wrap
-    const candidate = candidates.find((each) => opens(each, wrap))
+    const next = wraps[i + 1]?.role === ROLE.companion ? wraps[i + 1] : undefined
+    const candidate = candidates.find((each) => opens(each, wrap, next))
     if (candidate === undefined || (seen & wrap.mask) !== 0) throw decryptionFailed()
     seen |= wrap.mask
     used.push(candidate)
     slots.push({ wrap, kek: candidate.kek, candidate })
-    const { companion } = candidate
-    if (companion !== undefined) {
-      const next = wraps[++i]
-      if (next?.role !== ROLE.companion || !sameIdentity(next.identity, identityOf(companion))) {
-        throw decryptionFailed()
-      }
-      slots.push({ wrap: next, kek: companion, candidate })
+    if (next !== undefined) {
+      slots.push({ wrap: next, kek: candidate.companion as Kek, candidate })
+      i++
     }
   }
   if (seen !== 2 ** header.pairCount - 1) throw decryptionFailed()
@@ -60,13 +57,17 @@ function matchWraps(header: Header, candidates: readonly ReadCandidate[]): reado
   return slots
 }
 
-/** Whether a wrap, not a companion, is one that this candidate made or could have made. */
-function opens(candidate: ReadCandidate, wrap: Wrap): boolean {
+/** Whether a wrap, with the companion that follows it, is one that this candidate could have made. */
+function opens(candidate: ReadCandidate, wrap: Wrap, next: Wrap | undefined): boolean {
+  const { kek, companion, mask, lastVersion } = candidate
   return (
     wrap.role !== ROLE.companion &&
-    wrap.mask === candidate.mask &&
-    (candidate.lastVersion === undefined || wrap.keyVersion <= candidate.lastVersion) &&
-    sameIdentity(wrap.identity, identityOf(candidate.kek))
+    wrap.mask === mask &&
+    (lastVersion === undefined || wrap.keyVersion <= lastVersion) &&
+    sameIdentity(wrap.identity, identityOf(kek)) &&
+    (companion === undefined
+      ? next === undefined
+      : next !== undefined && sameIdentity(next.identity, identityOf(companion)))
   )
 }
 
@@ -151,11 +152,7 @@ function shareCall(
   call: () => Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError>,
 ): Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError> {
   const running = inFlight.get(key)
-  if (running !== undefined)
-    return running.then(
-      (secret) => secret.slice(),
-      () => call(),
-    )
+  if (running !== undefined) return running.then(copyOf, call)
   const answer = call()
   if (!(answer instanceof Promise)) return answer
   const shared = answer.then((result) => {
@@ -166,7 +163,7 @@ function shareCall(
   return shared.then(
     (secret) => {
       inFlight.delete(key)
-      const own = secret.slice()
+      const own = copyOf(secret)
       // Whoever waits has subscribed already, so its copy is made before this microtask.
       queueMicrotask(() => secret.fill(0))
       return own
@@ -176,6 +173,11 @@ function shareCall(
       return error
     },
   )
+}
+
+/** Never a view: slice() of a Buffer would be one. */
+function copyOf(secret: Uint8Array): Uint8Array {
+  return Uint8Array.from(secret)
 }
 
 /** The binding holds salt, slot and context; with the wrap itself it names one unwrap and no other. */

@@ -1,6 +1,6 @@
 import { sha256 } from "@keyfold/core/crypto"
 import { encodePairs, type Pair } from "./context.ts"
-import { cut } from "./slab.ts"
+import { KeyfoldError } from "./errors.ts"
 
 /** What a wrap is for (docs/format.md, "Wrap binding"); a wrap for one purpose never opens for another. */
 export const PURPOSE = Object.freeze({ message: 1, dataKey: 2, leaseKey: 3, rootKey: 4, canary: 5 })
@@ -36,11 +36,16 @@ export type Scope = {
   readonly covered: readonly Pair[]
 }
 
-/** The binding of a wrap outside an envelope, 71 bytes. `salt` is 16 random bytes that are kept beside the wrap. */
+/**
+ * The binding of a wrap outside an envelope, 71 bytes. `salt` is 16 random bytes that are kept beside the wrap.
+ * @throws KeyfoldError `INVALID_ARGUMENT` where the salt has another length, or a field is ill-formed or longer than
+ * 1,024 bytes of UTF-8
+ */
 export function scopedBinding(scope: Scope, salt: Uint8Array): Uint8Array {
   const purpose = PURPOSE[scope.purpose]
-  const fields: Uint8Array[] = [scope.providerId, scope.keyId, scope.owner, scope.environment].map((field) =>
-    utf8.encode(field),
+  if (salt.length !== SALT_BYTES) throw invalid("the salt of a scope has 16 bytes")
+  const fields: Uint8Array[] = [scope.providerId, scope.keyId, scope.owner, scope.environment].map(
+    encodeField,
   )
   fields.push(scope.covered.length === 0 ? new Uint8Array(0) : encodePairs(scope.covered))
   const bytes = new Uint8Array(
@@ -65,6 +70,23 @@ export function leasedBinding(binding: Uint8Array): Uint8Array {
   return leased
 }
 
+/** Two texts of a scope never give the same bytes. */
+function encodeField(field: string): Uint8Array {
+  if (!field.isWellFormed())
+    throw invalid("a scope's provider, key id, owner and environment are well-formed text")
+  const bytes = utf8.encode(field)
+  if (bytes.length > MAX_FIELD_BYTES) {
+    throw invalid(
+      `a scope's provider, key id, owner and environment have at most ${MAX_FIELD_BYTES} bytes each`,
+    )
+  }
+  return bytes
+}
+
+function invalid(message: string): KeyfoldError {
+  return new KeyfoldError("INVALID_ARGUMENT", message)
+}
+
 function bindingBytes(
   suite: number,
   purpose: number,
@@ -76,7 +98,7 @@ function bindingBytes(
   salt: Uint8Array,
   digest: Uint8Array,
 ): Uint8Array {
-  const bytes = cut(BINDING_BYTES)
+  const bytes = new Uint8Array(BINDING_BYTES)
   bytes.set(LABEL)
   bytes[15] = suite
   bytes[16] = purpose
@@ -95,5 +117,8 @@ const utf8 = new TextEncoder()
 const LABEL = utf8.encode("keyfold/v1/wrap")
 const SCOPE_LABEL = utf8.encode("keyfold/v1/scope")
 const ROLE_OFFSET = 22
+const SALT_BYTES = 16
+/** docs/format.md, "Wrap binding". */
+const MAX_FIELD_BYTES = 1024
 /** The one suite of version 1: AES-256-GCM, HMAC-SHA-512 key derivation, HMAC-SHA-256 header MAC. */
 export const SUITE = 1

@@ -5,6 +5,7 @@ import {
   identityOf,
   lowestBit,
   MANAGED_WRAPPED_BYTES,
+  MAX_WRAPS,
   POLICY_BYTE,
   type Policy,
   SALT_OFFSET,
@@ -35,6 +36,13 @@ export function wrapDek(
 ): readonly Wrap[] | Promise<readonly Wrap[]> {
   checkPolicy(policy, entries)
   const slots = slotsOf(entries)
+  if (slots.length > MAX_WRAPS) {
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      `an envelope has at most ${MAX_WRAPS} wraps, this route ${slots.length}`,
+    )
+  }
+  for (const { kek } of slots) identityOf(kek)
   const shares = policy === "all" ? splitDek(dek, slots.length) : undefined
   const binding = {
     suite: SUITE,

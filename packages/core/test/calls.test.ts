@@ -111,7 +111,7 @@ describe("deadlines and aborts", () => {
     await expect(keyfold.encryptStream(hanging(), { context })).rejects.toMatchObject({
       code: "KEY_DISABLED",
     })
-    expect(cancelled).toBe(1)
+    expect(cancelled).toBe(2)
   })
 
   test("a KEK that asks for the signal after its deadline finds it aborted", async () => {

@@ -41,7 +41,8 @@ export function deriveSubkey(kek: Uint8Array, keyId: Uint8Array, version: number
   input.set(salt, at + 4)
   view.setUint32(at + 4 + SALT_BYTES, 256)
   const bytes = hmacSha256(importKey(kek), input)
-  const subkey = { salt: salt.slice(), key: importLongLivedKey(bytes) }
+  // A copy in any case: slice() of a Buffer would be a view.
+  const subkey = { salt: Uint8Array.from(salt), key: importLongLivedKey(bytes) }
   bytes.fill(0)
   return subkey
 }

@@ -290,3 +290,14 @@ test("nothing shows a key or a context: not the provider, a KEK, its JSON, or th
     expect(files.includes(text, 0, "latin1")).toBe(false)
   }
 })
+
+test("a root key given as a Buffer stays the caller's, and is the one that opens the store", async () => {
+  const key = Buffer.alloc(32, 7)
+  const path = join(folder, "buffer.db")
+  const open = (given: Uint8Array) =>
+    createManagedProvider({ store: sqliteStore(path), root: { key: given }, environment: "test" })
+  await (await open(key)).close()
+  expect(key.every((byte) => byte === 7)).toBe(true)
+  await (await open(key)).close()
+  await expect(open(new Uint8Array(32))).rejects.toEqual(code("PERMISSION_DENIED"))
+})

@@ -1,0 +1,388 @@
+/** Faults that a review found: buffers that alias, detach or change, faulty providers, routers, options and sources. */
+import { describe, expect, test } from "vitest"
+import * as portable from "../src/crypto-portable.ts"
+import {
+  createKeyfold,
+  KeyfoldError,
+  parseContext,
+  type RouteEntry,
+  type Router,
+  scopedBinding,
+} from "../src/index.ts"
+import { type CustomEntry, randomKeyId, type TestKek, testKek, testRouter } from "./test-keks.ts"
+
+const context = { a: "1", b: "2" }
+const code = (code: string) => expect.objectContaining({ name: "KeyfoldError", code })
+const cloudKek = () => testKek("aws-kms", "arn:key/k")
+const routed = (kek: TestKek) =>
+  createKeyfold({
+    router: testRouter([{ names: ["a"], kek, owner: "o", companion: undefined } satisfies CustomEntry]),
+  })
+
+test("a long-lived key of the portable backend is a copy, also of a Buffer", () => {
+  const bytes = Buffer.alloc(32, 7)
+  const key = portable.importLongLivedKey(bytes) as Uint8Array
+  bytes.fill(0)
+  expect(key.every((byte) => byte === 7)).toBe(true)
+})
+
+test("scopes of distinct fields have distinct bindings, or are refused", () => {
+  const scope = {
+    purpose: "leaseKey",
+    providerId: "aws-kms",
+    keyId: "k",
+    owner: "o",
+    environment: "e",
+    covered: [],
+  } as const
+  const salt = new Uint8Array(16)
+  for (const owner of ["o".repeat(1025), "o".repeat(65_537), "\ud800"]) {
+    expect(() => scopedBinding({ ...scope, owner }, salt)).toThrow(code("INVALID_ARGUMENT"))
+  }
+  for (const length of [0, 15, 17])
+    expect(() => scopedBinding(scope, new Uint8Array(length))).toThrow(code("INVALID_ARGUMENT"))
+  expect(scopedBinding({ ...scope, owner: "oe", environment: "" }, salt)).not.toEqual(
+    scopedBinding({ ...scope, owner: "o", environment: "e" }, salt),
+  )
+})
+
+describe("a router that does not cover every pair once", () => {
+  const parsed = parseContext(context)
+  const entry = (mask: number, covered = parsed.pairs.filter((_, i) => mask & (1 << i))): RouteEntry => ({
+    kek: testKek("managed", randomKeyId()),
+    covered,
+    mask,
+    owner: "",
+    companion: undefined,
+  })
+  test.each([
+    ["one twice", [entry(1), entry(1)]],
+    ["one twice, by a wider entry", [entry(1), entry(3)]],
+    ["one twice, the other way", [entry(2), entry(3)]],
+    ["an empty entry", [entry(1), entry(2), entry(0, [])]],
+    ["one not at all", [entry(1)]],
+    ["none", []],
+    ["other pairs than its bitmap says", [entry(1, [parsed.pairs[1] as never]), entry(2)]],
+    ["fewer pairs than its bitmap says", [entry(3, [parsed.pairs[0] as never])]],
+  ])("%s", async (_, entries) => {
+    const router: Router = { forWriting: () => entries, forReading: () => [] }
+    await expect(createKeyfold({ router }).encrypt("x", { context })).rejects.toEqual(code("NO_ROUTE"))
+    expect(entries.every(({ kek }) => (kek as TestKek).calls.wrap === 0)).toBe(true)
+  })
+
+  test("a key id that no envelope can hold is refused before a KEK is called", async () => {
+    const kek = testKek("aws-kms", "has space")
+    await expect(routed(kek).encrypt("x", { context })).rejects.toEqual(code("INVALID_ARGUMENT"))
+    expect(kek.calls.wrap).toBe(0)
+  })
+})
+
+test("a plaintext that is transferred, before or meanwhile, is refused and never sealed as empty", async () => {
+  const keyfold = routed(cloudKek())
+  const gone = new Uint8Array(100)
+  structuredClone(gone, { transfer: [gone.buffer] })
+  await expect(keyfold.encrypt(gone, { context })).rejects.toEqual(code("INVALID_ARGUMENT"))
+  await expect(keyfold.encrypt("x", { context, aad: gone })).rejects.toEqual(code("INVALID_ARGUMENT"))
+  for (const length of [100, 3 * 2 ** 20]) {
+    const going = new Uint8Array(length)
+    const sealing = keyfold.encrypt(going, { context })
+    structuredClone(going, { transfer: [going.buffer] })
+    await expect(sealing).rejects.toEqual(code("INVALID_ARGUMENT"))
+  }
+})
+
+test("decryptMany with a KEK whose secrets are Buffers", async () => {
+  const kek = cloudKek()
+  const { unwrap } = kek
+  kek.unwrap = async (...args) => Buffer.from(await unwrap(...args))
+  const keyfold = routed(kek)
+  const envelope = await keyfold.encrypt("x", { context })
+  const results = await keyfold.decryptMany(Array(5).fill({ envelope, context }))
+  expect(results.map(({ ok }) => ok)).toEqual(Array(5).fill(true))
+})
+
+describe("a faulty provider", () => {
+  test.each([
+    [
+      "classify throws",
+      {
+        classify: () => {
+          throw new Error("broken")
+        },
+      },
+    ],
+    ["classify gives what is no code", { classify: () => "NOPE" as never }],
+  ])("%s: UNKNOWN, from a synchronous and an asynchronous KEK", async (_, fault) => {
+    for (const id of ["managed", "aws-kms"]) {
+      const kek = testKek(id, id === "managed" ? randomKeyId() : "k")
+      Object.assign(kek, fault, {
+        wrap:
+          id === "managed"
+            ? () => {
+                throw new Error("x")
+              }
+            : async () => {
+                throw new Error("x")
+              },
+      })
+      await expect(routed(kek).encrypt("x", { context })).rejects.toEqual(code("UNKNOWN"))
+    }
+  })
+
+  test.each([undefined, "secret", new Uint8Array(31), new Uint8Array(33)])(
+    "a secret that is none opens nothing",
+    async (secret) => {
+      const kek = cloudKek()
+      const keyfold = routed(kek)
+      const envelope = await keyfold.encrypt("x", { context })
+      for (const unwrap of [async () => secret as never, () => secret as never]) {
+        kek.unwrap = unwrap
+        await expect(keyfold.decrypt(envelope, { context })).rejects.toEqual(code("DECRYPTION_FAILED"))
+      }
+    },
+  )
+
+  test("a promise of another kind is waited for", async () => {
+    const kek = cloudKek()
+    const { wrap } = kek
+    kek.wrap = ((...args: Parameters<typeof wrap>) => ({
+      // biome-ignore lint/suspicious/noThenProperty: a promise of another library is what is tested
+      then: (done: (value: unknown) => void) => done(Promise.resolve(wrap(...args)) as never),
+    })) as never
+    await expect(routed(kek).encrypt("x", { context })).resolves.toBeDefined()
+  })
+
+  test("pair names cannot break the line of a message", async () => {
+    const kek = cloudKek()
+    kek.fault.wrap = async () => {
+      throw new KeyfoldError("KEY_DISABLED", "off")
+    }
+    const name = "a\n\u001b[31m"
+    const keyfold = createKeyfold({
+      router: testRouter([{ names: [name], kek, owner: "o", companion: undefined }]),
+    })
+    const error = await keyfold.encrypt("x", { context: { [name]: "1" } }).catch((error: Error) => error)
+    expect((error as Error).message).not.toMatch(/\p{Cc}/u)
+  })
+})
+
+describe("an abort", () => {
+  test("while the router thinks: no KEK is called after it", async () => {
+    const router = testRouter()
+    const slow: Router = {
+      forWriting: async (...args) => {
+        await new Promise((resolve) => setTimeout(resolve, 40))
+        return router.forWriting(...args)
+      },
+      forReading: router.forReading,
+    }
+    const call = createKeyfold({ router: slow }).encrypt("x", { context, signal: AbortSignal.timeout(10) })
+    await expect(call).rejects.toEqual(code("ABORTED"))
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    expect([...router.keks.values()].reduce((sum, kek) => sum + kek.calls.wrap, 0)).toBe(0)
+  })
+
+  test("by authorize itself, which then hangs", async () => {
+    const keyfold = createKeyfold({ router: testRouter() })
+    const envelope = await keyfold.encrypt("x", { context, embedContext: true })
+    const abort = new AbortController()
+    const authorize = () => {
+      abort.abort()
+      return new Promise<never>(() => undefined)
+    }
+    await expect(keyfold.decrypt(envelope, { authorize, signal: abort.signal })).rejects.toEqual(
+      code("ABORTED"),
+    )
+  })
+
+  test("reaches a source of empty chunks without end", async () => {
+    const keyfold = createKeyfold({ router: testRouter() })
+    const empty = new ReadableStream<Uint8Array>({
+      pull: (controller) => controller.enqueue(new Uint8Array(0)),
+    })
+    await expect(keyfold.decryptStream(empty, { context, signal: AbortSignal.timeout(30) })).rejects.toEqual(
+      code("ABORTED"),
+    )
+  })
+})
+
+test("a source that fills one buffer again and again is encrypted as it was read", async () => {
+  const keyfold = createKeyfold({ router: testRouter() })
+  const buffer = new Uint8Array(4096)
+  let fills = 0
+  const source = new ReadableStream<Uint8Array>(
+    {
+      pull(controller) {
+        if (fills === 3) return controller.close()
+        controller.enqueue(buffer.fill(++fills))
+      },
+    },
+    { highWaterMark: 0 },
+  )
+  const sealed = await keyfold.encryptStream(source, { context, segmentBytes: 4096 })
+  const envelope = new Uint8Array(
+    await new Response(sealed as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer(),
+  )
+  const { plaintext } = await keyfold.decrypt(envelope, { context })
+  expect([plaintext[0], plaintext[4096], plaintext[8192]]).toEqual([1, 2, 3])
+})
+
+test("two candidates alike but for their companions: the one that fits is taken", async () => {
+  const kek = testKek("azure-keyvault", "https://k")
+  const [one, two] = [testKek("managed", randomKeyId()), testKek("managed", randomKeyId())]
+  const writing = testRouter([{ names: ["a"], kek, owner: "o", companion: two }])
+  const envelope = await createKeyfold({ router: writing }).encrypt("x", { context })
+  const both: Router = {
+    ...writing,
+    forReading: async (parsed, options) => {
+      const found = await writing.forReading(parsed, options)
+      return [
+        ...found.map((entry) => (entry.companion === undefined ? entry : { ...entry, companion: one })),
+        ...found,
+      ]
+    },
+  }
+  await expect(createKeyfold({ router: both }).decrypt(envelope, { context })).resolves.toBeDefined()
+})
+
+describe("contexts that cost too much are refused before the work", () => {
+  const long = "v".repeat(2 ** 26)
+  test.each([
+    ["ten huge values", Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`n${i}`, long]))],
+    ["a typed array", new Uint8Array(2 ** 22)],
+    ["a String object", new String("abc")],
+    [
+      "a proxy that fails",
+      new Proxy(
+        {},
+        {
+          ownKeys: () => {
+            throw new Error("no")
+          },
+        },
+      ),
+    ],
+  ])("%s", (_, value) => {
+    const started = performance.now()
+    expect(() => parseContext(value as never)).toThrow(code("INVALID_CONTEXT"))
+    expect(performance.now() - started).toBeLessThan(200)
+  })
+})
+
+describe("options and sources", () => {
+  const keyfold = createKeyfold({ router: testRouter() })
+
+  test("Object.prototype opens and embeds nothing", async () => {
+    const envelope = await keyfold.encrypt("x", { context, embedContext: true })
+    const prototype = Object.prototype as Record<string, unknown>
+    Object.assign(prototype, { authorize: () => true, embedContext: true })
+    try {
+      await expect(keyfold.decrypt(envelope, {})).rejects.toEqual(code("INVALID_ARGUMENT"))
+      expect(keyfold.inspect(await keyfold.encrypt("x", { context })).embedsContext).toBe(false)
+    } finally {
+      for (const name of ["authorize", "embedContext"]) delete prototype[name]
+    }
+  })
+
+  test("ranges of nothing, anywhere, are empty; those of a source that lies are refused", async () => {
+    const data = new Uint8Array(9000)
+    const sealed = await keyfold.encryptStream(new Blob([data]).stream(), { context, segmentBytes: 4096 })
+    const envelope = new Uint8Array(
+      await new Response(sealed as ReadableStream<Uint8Array<ArrayBuffer>>).arrayBuffer(),
+    )
+    for (const at of [0, 1, 4096, 8192, 8999, 9000, 9001]) {
+      expect((await keyfold.decryptRange(envelope, at, at, { context })).plaintext).toHaveLength(0)
+    }
+    const read = async (offset: number, length: number) => envelope.subarray(offset, offset + length)
+    for (const source of [
+      null,
+      {},
+      { size: Number.NaN, read },
+      { size: -1, read },
+      { size: 1.5, read },
+      { size: 500, read: async () => undefined },
+    ]) {
+      await expect(keyfold.decryptRange(source as never, 0, 1, { context })).rejects.toEqual(
+        code("INVALID_ARGUMENT"),
+      )
+    }
+    await expect(
+      keyfold.decryptRange({ size: 2 ** 50, read }, 0, undefined, { context }),
+    ).rejects.toBeInstanceOf(KeyfoldError)
+  })
+
+  test.each([
+    [
+      "an authorize that is no function",
+      () => keyfold.decrypt(new Uint8Array(0), { authorize: "yes" as never }),
+    ],
+    ["a signal that is none", () => keyfold.encrypt("x", { context, signal: { aborted: true } as never })],
+    [
+      "options whose getter throws",
+      () =>
+        keyfold.encrypt("x", {
+          get context(): never {
+            throw new Error("no")
+          },
+        }),
+    ],
+    [
+      "a segment size just below a power of two",
+      () => keyfold.encryptStream(new Blob().stream(), { context, segmentBytes: 2 ** 20 - 1.2e-10 }),
+    ],
+    ["items that are none", () => keyfold.encryptMany(null as never)],
+    [
+      "an iterable that throws",
+      () =>
+        keyfold.decryptMany({
+          [Symbol.iterator]: () => {
+            throw new Error("no")
+          },
+        }),
+    ],
+    [
+      "too long a text form",
+      () => keyfold.encrypt(new Uint8Array(2 ** 28), { context, output: "base64url" }),
+    ],
+  ])("%s is refused with a KeyfoldError", async (_, call) => {
+    await expect(call()).rejects.toBeInstanceOf(KeyfoldError)
+  })
+
+  test("an item that is no object fails alone", async () => {
+    const results = await keyfold.encryptMany([null as never, { plaintext: "x", context }])
+    expect(results.map((result) => (result.ok ? "ok" : result.error.code))).toEqual([
+      "INVALID_ARGUMENT",
+      "ok",
+    ])
+  })
+
+  test("a keyfold without a router, and lengths that are none", () => {
+    for (const options of [undefined, {}, { router: {} }, { router: testRouter(), onEvent: 7 }]) {
+      expect(() => createKeyfold(options as never)).toThrow(code("INVALID_ARGUMENT"))
+    }
+    expect(() => keyfold.inspect(new Uint8Array(0), Number.NaN)).toThrow(code("INVALID_ARGUMENT"))
+  })
+
+  test("an observer that rejects later harms nothing", async () => {
+    const observed = createKeyfold({
+      router: testRouter(),
+      onEvent: (async () => {
+        throw new Error("late")
+      }) as never,
+    })
+    await expect(observed.encrypt("x", { context })).resolves.toBeDefined()
+  })
+})
+
+test("arguments are judged before a KEK is called", async () => {
+  const kek = cloudKek()
+  const keyfold = routed(kek)
+  const envelope = await keyfold.encrypt("x", { context })
+  await expect(keyfold.reencrypt(envelope, { context, aad: new Uint8Array(65_537) })).rejects.toEqual(
+    code("INVALID_ARGUMENT"),
+  )
+  await expect(keyfold.rewrap(envelope, { context, policy: "most" as never })).rejects.toEqual(
+    code("INVALID_ARGUMENT"),
+  )
+  expect(kek.calls.unwrap).toBe(0)
+})
