@@ -84,6 +84,7 @@ export class KekCache {
   readonly #stateTtlMs: number
   readonly #loaded: LRUCache<string, LoadedKek>
   #usage = new Map<string, KekUsage>()
+  #flushed: Promise<void> = Promise.resolve()
   #revision: number | undefined
   #checkedAt = Number.NEGATIVE_INFINITY
 
@@ -110,22 +111,29 @@ export class KekCache {
     return this.fresh ? this.#loaded.get(keyId) : undefined
   }
 
-  /** A KEK by its id. @throws KeyfoldError `KEY_NOT_FOUND`, `STORE_…` */
-  load(keyId: string): LoadedKek | Promise<LoadedKek> {
+  /**
+   * Works with a KEK by its id, at once when it is there: a KEK is wiped when the cache lets go of it, so nobody may
+   * hold one while waiting for anything.
+   * @throws KeyfoldError `KEY_NOT_FOUND`, `STORE_…`
+   */
+  use<T>(keyId: string, work: (kek: LoadedKek) => T): T | Promise<T> {
     return after(this.refresh(), () => {
       const cached = this.#loaded.get(keyId)
-      if (cached !== undefined) return cached
+      if (cached !== undefined) return work(cached)
+      const { generation } = this
       return after(this.#store.get(keyId), (row) => {
+        // What was read before a change must not be used after it.
+        if (generation !== this.generation) return this.use(keyId, work)
         if (row === undefined) throw notFound()
-        return this.keep(row)
+        return work(this.keep(row))
       })
     })
   }
 
-  /** Unseals a row and keeps it, unless the same is kept already. @throws KeyfoldError `STORE_CORRUPT` */
+  /** Unseals a row and keeps it, unless it or a newer one is kept. @throws KeyfoldError `STORE_CORRUPT` */
   keep(row: KekRow): LoadedKek {
     const kept = this.#loaded.get(row.keyId)
-    if (kept?.row.change === row.change) return kept
+    if (kept !== undefined && kept.row.change >= row.change) return kept
     const kek = new LoadedKek(row, this.#keys.unseal(row))
     this.#loaded.set(row.keyId, kek)
     return kek
@@ -135,7 +143,10 @@ export class KekCache {
   refresh(): void | Promise<void> {
     if (this.fresh) return
     const askedAt = performance.now()
+    const { generation } = this
     return after(this.#store.revision(), (revision) => {
+      // A change made here meanwhile may not be in the answer.
+      if (generation !== this.generation) return this.refresh()
       if (revision !== this.#revision) this.forget()
       this.#revision = revision
       this.#checkedAt = askedAt
@@ -149,8 +160,14 @@ export class KekCache {
     this.#loaded.clear()
   }
 
-  /** Writes what was counted; keeps the counts where the store fails. */
-  async flushUsage(): Promise<void> {
+  /** Writes what was counted, after what is being written; keeps the counts where the store fails. */
+  flushUsage(): Promise<void> {
+    const flush = () => this.#writeUsage()
+    this.#flushed = this.#flushed.then(flush, flush)
+    return this.#flushed
+  }
+
+  async #writeUsage(): Promise<void> {
     for (const kek of this.#loaded.values()) this.#collect(kek)
     const usage = this.#usage
     if (usage.size === 0) return

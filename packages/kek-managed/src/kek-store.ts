@@ -56,7 +56,10 @@ export interface KekStore {
   due(now: number): Answer<readonly string[]>
   /** Adds to the counts, and moves the time forward. */
   addUsage(usage: ReadonlyMap<string, KekUsage>): Answer<void>
-  /** Makes sure that bytes which were replaced are nowhere in the store's files any more. */
-  scrub(): Answer<void>
+  /**
+   * Makes sure that bytes which were replaced are nowhere in the store's files any more; says whether it did: a reader
+   * in another process may still need them.
+   */
+  scrub(): Answer<boolean>
   close(): Answer<void>
 }

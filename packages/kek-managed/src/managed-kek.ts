@@ -7,7 +7,7 @@ import {
   type WrapContext,
   type WrapRecord,
 } from "@keyfold/core"
-import { after, type KekCache, type LoadedKek, notFound } from "./kek-cache.ts"
+import { type KekCache, type LoadedKek, notFound } from "./kek-cache.ts"
 import { unwrapUnder, WRAPPED_BYTES, wrapUnder } from "./managed-wrap.ts"
 
 /** One managed KEK. Answers at once while it is cached. */
@@ -24,17 +24,17 @@ export class ManagedKek implements Kek {
   wrap(secret: Uint8Array, { binding }: WrapContext): WrapRecord | Promise<WrapRecord> {
     const cached = this.#cache.peek(this.keyId)
     if (cached !== undefined) return wrapWith(cached, binding, secret)
-    return after(this.#cache.load(this.keyId), (kek) => wrapWith(kek, binding, secret))
+    return this.#cache.use(this.keyId, (kek) => wrapWith(kek, binding, secret))
   }
 
   unwrap(record: WrapRecord, { binding }: WrapContext): Uint8Array | Promise<Uint8Array> {
     const cached = this.#cache.peek(this.keyId)
     if (cached !== undefined) return unwrapWith(cached, binding, record)
-    return after(this.#cache.load(this.keyId), (kek) => unwrapWith(kek, binding, record))
+    return this.#cache.use(this.keyId, (kek) => unwrapWith(kek, binding, record))
   }
 
   async describe(): Promise<KekFacts> {
-    const { row } = await this.#cache.load(this.keyId)
+    const row = await this.#cache.use(this.keyId, (kek) => kek.row)
     return {
       state: row.state,
       algorithm: "AES-256-GCM",

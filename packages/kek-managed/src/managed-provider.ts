@@ -81,11 +81,17 @@ export interface ManagedProvider extends KekProvider {
   scheduleDeletion(keyId: string, recoveryDays?: number): Promise<ManagedKeyInfo>
   /** Gives a KEK back, disabled. */
   cancelDeletion(keyId: string): Promise<ManagedKeyInfo>
-  /** Destroys what is due; also done when a provider is made. Gives the key ids. */
+  /**
+   * Destroys what is due, and gives the key ids; tried when a provider is made, too.
+   * @throws `STORE_FAILED` where their bytes are still in the store's log because another process reads: try again
+   */
   destroyDue(): Promise<readonly string[]>
-  /** Puts the store under another root key or passphrase, in one write: after a crash one of the two opens it. */
+  /**
+   * Puts the store under another root key or passphrase, in one write: after a crash one of the two opens it. Where it
+   * fails the old one holds.
+   */
   changeRoot(newRoot: RootKey): Promise<void>
-  /** Writes usage counts and closes the store. */
+  /** Writes usage counts, as far as there is room for them, wipes the keys and closes the store. */
   close(): Promise<void>
 }
 
@@ -93,8 +99,12 @@ export interface ManagedProvider extends KekProvider {
 export async function createManagedProvider(options: ManagedProviderOptions): Promise<ManagedProvider> {
   const { store, environment, stateTtlMs = 1000, cacheSize = 10_000, onEvent } = options
   if (typeof environment !== "string" || environment.length < 1 || environment.length > 120) {
-    throw new KeyfoldError("INVALID_ARGUMENT", "environment is a string of 1 to 120 characters")
+    throw invalid("environment is a string of 1 to 120 characters")
   }
+  if (!Number.isInteger(stateTtlMs) || stateTtlMs < 0 || stateTtlMs > MAX_STATE_TTL_MS) {
+    throw invalid(`stateTtlMs is a whole number of milliseconds from 0 to ${MAX_STATE_TTL_MS}`)
+  }
+  if (!Number.isInteger(cacheSize) || cacheSize < 1) throw invalid("cacheSize is a whole number from 1")
   let { root } = options
   const keys = await SealingKeys.open(store, root, environment)
   const cache = new KekCache(store, keys, { stateTtlMs, cacheSize })
@@ -121,21 +131,32 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
     gone.register(made, { keks, keyId })
     return made
   }
-  const kekOfRow = (row: KekRow): Kek => {
-    if (row.closed) throw closedPair()
-    return kek(cache.keep(row).row.keyId)
+  /** The KEK of an authentic row; undefined where it is closed. */
+  const openKek = (row: KekRow, generation: number): Kek | undefined => {
+    // What was read before a change is not kept after it.
+    if (generation === cache.generation) cache.keep(row)
+    else keys.unseal(row).fill(0)
+    return row.closed ? undefined : kek(row.keyId)
   }
-  const findOrMake = (index: string): Kek | Promise<Kek> =>
-    after(store.find(index), (row) => {
-      if (row !== undefined) return kekOfRow(row)
+  const findOrMake = (index: string, pairs: readonly Pair[]): Kek | Promise<Kek> => {
+    const { generation } = cache
+    return after(store.find(index), (row) => {
+      if (row !== undefined) return openKek(row, generation) ?? refuseClosed(pairs)
       const fresh = makeRow(keys, index)
       return after(store.insert(fresh), (inserted) => {
-        if (!inserted) return findOrMake(index) // another process was first
+        if (!inserted) return findOrMake(index, pairs) // another process was first
         tell("kek.created", fresh.keyId)
-        return kekOfRow(fresh)
+        return kek(fresh.keyId)
       })
     })
-  const indexOf = (pair: Pair) => keys.indexOf("pair", "", [pair])
+  }
+  const indexOf = (pair: Pair) => keys.indexOf("pair", "", sorted([pair]))
+  /** The row of a pair today, authentic. */
+  const rowOf = async (pair: Pair): Promise<KekRow | undefined> => {
+    const row = await store.find(indexOf(pair))
+    if (row !== undefined) keys.unseal(row).fill(0)
+    return row
+  }
 
   /** Changes a row by compare-and-swap until it holds. */
   const change = async (
@@ -162,27 +183,30 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
     kek,
     kekFor: (pair) =>
       pairs.get(pair) ??
-      after(
-        cache.refresh(),
-        () => pairs.get(pair) ?? after(findOrMake(indexOf(pair)), (kek) => pairs.set(pair, kek)),
-      ),
+      after(cache.refresh(), () => {
+        const known = pairs.get(pair)
+        if (known !== undefined) return known
+        const { generation } = cache
+        return after(findOrMake(indexOf(pair), [pair]), (kek) => pairs.set(pair, kek, generation))
+      }),
     findKek: (pair) =>
       pairs.get(pair) ??
       after(cache.refresh(), () => {
         const known = pairs.get(pair)
         if (known !== undefined) return known
-        return after(store.find(indexOf(pair)), (row) =>
-          row === undefined || row.closed ? undefined : pairs.set(pair, kekOfRow(row)),
-        )
+        const { generation } = cache
+        return after(store.find(indexOf(pair)), (row) => {
+          const kek = row === undefined ? undefined : openKek(row, generation)
+          return kek === undefined ? undefined : pairs.set(pair, kek, generation)
+        })
       }),
     companionFor: (owner, match) =>
-      after(cache.refresh(), () => findOrMake(keys.indexOf("companion", owner, sorted(match)))),
+      after(cache.refresh(), () => findOrMake(keys.indexOf("companion", owner, sorted(match)), match)),
     async closePair(pair) {
-      const index = indexOf(pair)
       for (;;) {
-        const row = await store.find(index)
+        const row = await rowOf(pair)
         if (row === undefined) {
-          await store.insert(makeRow(keys, index, true))
+          await store.insert(makeRow(keys, indexOf(pair), true))
         } else if (!row.closed) {
           await change(row.keyId, ({ row }) =>
             row.current && !row.closed ? { row: { closed: true } } : undefined,
@@ -195,12 +219,12 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
       }
     },
     async reopenPair(pair) {
-      const row = await store.find(indexOf(pair))
+      const row = await rowOf(pair)
       if (row?.closed)
         await change(row.keyId, ({ row }) => (row.current ? { row: { current: false } } : undefined))
     },
     async describePair(pair) {
-      const row = await store.find(indexOf(pair))
+      const row = await rowOf(pair)
       return row === undefined || row.version === 0 ? undefined : info(row)
     },
     async *list() {
@@ -253,9 +277,8 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
       return done
     },
     async destroyDue() {
-      const due = await store.due(Date.now())
       const destroyed: string[] = []
-      for (const keyId of due) {
+      for (const keyId of await store.due(Date.now())) {
         const { state } = await change(keyId, ({ row }) =>
           row.state === "pending-deletion" && row.deletionAt <= Date.now()
             ? { row: { state: "destroyed", deletionAt: 0 }, versions: new Uint8Array(0) }
@@ -265,23 +288,34 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
         destroyed.push(keyId)
         tell("kek.destroyed", keyId)
       }
-      if (destroyed.length > 0) await store.scrub()
+      // Also where nothing was due: the last one may have ended, or been stopped, before this.
+      if (!(await store.scrub())) {
+        throw new KeyfoldError(
+          "STORE_FAILED",
+          "what was due is destroyed, but its bytes are still in the store's log, for another process is reading: try again",
+        )
+      }
       return destroyed
     },
     async changeRoot(newRoot) {
       await SealingKeys.changeRoot(store, root, newRoot, environment)
       root = newRoot
-      await store.scrub()
+      // The new root key holds already: a log that cannot be emptied now must not make its owner throw it away.
+      await ignoringStore(store.scrub)
     },
     async close() {
       clearInterval(timer)
-      await cache.flushUsage()
+      // A full disk, on which all can still be read, costs the last counts and no more.
+      await ignoringStore(() => cache.flushUsage())
       cache.forget()
       keys.wipe()
       await store.close()
     },
   }
-  await provider.destroyDue()
+  // What is due opens nothing any more, destroyed or not; so a full disk must not keep the rest from being read.
+  await ignoringStore(async () => {
+    if ((await store.due(Date.now())).length > 0) await provider.destroyDue()
+  })
   return Object.freeze(provider)
 }
 
@@ -341,11 +375,21 @@ function sorted(match: readonly Pair[]): readonly Pair[] {
   return parseContext(Object.fromEntries(match.map(({ name, value }) => [name, value]))).pairs
 }
 
-function closedPair(): KeyfoldError {
-  return new KeyfoldError(
+function refuseClosed(pairs: readonly Pair[]): never {
+  const pairNames = pairs.map(({ name }) => name)
+  throw new KeyfoldError(
     "NO_ROUTE",
-    "the managed KEK of a pair was closed for a customer's key, but no binding matches: complete the binding or remove it",
+    `the managed KEK of ${pairNames.join(", ")} was closed for a customer's key, but no binding matches: complete the binding or remove it`,
+    { pairNames },
   )
+}
+
+async function ignoringStore(work: () => unknown): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    if (!(error instanceof KeyfoldError) || !error.code.startsWith("STORE_")) throw error
+  }
 }
 
 function invalid(message: string): KeyfoldError {
@@ -359,6 +403,8 @@ const gone = new FinalizationRegistry<{ keks: Map<string, WeakRef<ManagedKek>>; 
   },
 )
 
+/** A KEK that was disabled elsewhere is obeyed within this time at the latest. */
+const MAX_STATE_TTL_MS = 60_000
 const FLUSH_MS = 5000
 const DAY_MS = 86_400_000
 const PAGE = 500

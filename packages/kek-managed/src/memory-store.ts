@@ -52,7 +52,7 @@ export function memoryStore(): KekStore {
         })
       }
     },
-    scrub() {},
+    scrub: () => true,
     close() {},
   }
 }

@@ -29,15 +29,15 @@ export class PairCache {
     return byText.kek
   }
 
-  set(pair: Pair, kek: Kek): Kek {
-    const known = { kek, generation: this.#cache.generation }
+  /** @param generation of the cache, from before the KEK was looked up */
+  set(pair: Pair, kek: Kek, generation: number): Kek {
+    const known = { kek, generation }
     this.#byObject.set(pair, known)
     this.#byText.set(textOf(pair), known)
     return kek
   }
 }
 
-/** A name has no U+0000. */
 function textOf({ name, value }: Pair): string {
-  return `${name}\0${value}`
+  return `${name.length}:${name}${value}`
 }

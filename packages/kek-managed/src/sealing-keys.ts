@@ -1,7 +1,7 @@
 import { KeyfoldError, type Pair } from "@keyfold/core"
 import { fillRandom, hmacSha256, importLongLivedKey, type SecretKey } from "@keyfold/core/crypto"
 import type { KekMeta, KekRow, KekStore } from "./kek-store.ts"
-import { newRootKey, openRootKey, type RootKey, type RootRecord } from "./root-key.ts"
+import { isHex, isRootRecord, newRootKey, openRootKey, type RootKey, type RootRecord } from "./root-key.ts"
 import { fields, rowAad, seal, unseal } from "./seal.ts"
 
 /**
@@ -12,6 +12,7 @@ export class SealingKeys {
   readonly environment: string
   readonly #sealing: Uint8Array
   readonly #index: SecretKey
+  #wiped = false
 
   /** Takes the two keys over, 32 bytes each, and wipes `both`. */
   constructor(environment: string, both: Uint8Array) {
@@ -23,8 +24,11 @@ export class SealingKeys {
 
   /** Opens the keys of a store, or makes them where it is new; of racing processes one makes them. */
   static async open(store: KekStore, root: RootKey, environment: string): Promise<SealingKeys> {
+    // Asked before the meta, which is there before any KEK is: else a race would look like a loss.
+    const used = (await store.list("", 1)).length > 0
     const meta = await store.meta()
     if (meta !== undefined) return new SealingKeys(environment, await openMeta(meta, root, environment))
+    if (used) throw metaLost()
     const both = new Uint8Array(64)
     fillRandom(both)
     const made = await sealMeta(both, root, environment, 1)
@@ -41,8 +45,7 @@ export class SealingKeys {
     environment: string,
   ): Promise<void> {
     const meta = await store.meta()
-    if (meta === undefined)
-      throw new KeyfoldError("STORE_CORRUPT", "the store has lost its meta record: restore a backup")
+    if (meta === undefined) throw metaLost()
     const both = await openMeta(meta, root, environment)
     try {
       if (!(await store.putMeta(await sealMeta(both, newRoot, environment, meta.change + 1)))) {
@@ -61,11 +64,13 @@ export class SealingKeys {
 
   /** A row with its keys sealed; `versions` are 32 bytes each, one after the other. */
   seal(row: Omit<KekRow, "sealed">, versions: Uint8Array): KekRow {
+    this.#checkOpen()
     return { ...row, sealed: seal(this.#sealing, rowAad(this.environment, row), versions) }
   }
 
   /** The keys of a row. @throws KeyfoldError `STORE_CORRUPT` naming it; nothing of a damaged row is served */
   unseal(row: KekRow): Uint8Array {
+    this.#checkOpen()
     const versions = unseal(this.#sealing, rowAad(this.environment, row), row.sealed)
     const expected = row.state === "destroyed" ? 0 : row.version * 32
     if (versions === undefined || versions.length !== expected) {
@@ -77,8 +82,15 @@ export class SealingKeys {
     return versions
   }
 
+  /** From now on nothing is sealed or unsealed. */
   wipe(): void {
     this.#sealing.fill(0)
+    this.#wiped = true
+  }
+
+  /** A key of zeros must never seal anything. */
+  #checkOpen(): void {
+    if (this.#wiped) throw new KeyfoldError("STORE_FAILED", "the managed provider was closed: make a new one")
   }
 }
 
@@ -129,10 +141,14 @@ async function openMeta(meta: KekMeta, root: RootKey, environment: string): Prom
   return both
 }
 
+function metaLost(): KeyfoldError {
+  return new KeyfoldError("STORE_CORRUPT", "the store has lost its meta record: restore a backup")
+}
+
 function parseMeta(text: string): MetaText {
   try {
     const { environment, root, sealed } = JSON.parse(text) as MetaText
-    if (typeof environment === "string" && typeof sealed === "string" && typeof root.kind === "string") {
+    if (typeof environment === "string" && isHex(sealed) && isRootRecord(root)) {
       return { environment, root, sealed }
     }
   } catch {

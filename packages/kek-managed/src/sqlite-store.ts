@@ -1,4 +1,4 @@
-import { chmodSync, closeSync, existsSync, fsyncSync, openSync } from "node:fs"
+import { closeSync, existsSync, fsyncSync, openSync, rmSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
 import { KeyfoldError } from "@keyfold/core"
@@ -59,7 +59,14 @@ export function sqliteStore(path: string): KekStore {
           sql.addUsage.run(keyId, wraps, unwraps, lastUsedAt)
       }),
     // secure_delete has zeroed the pages; this moves them into the file and empties the log.
-    scrub: () => guard(() => void db.exec("PRAGMA wal_checkpoint(TRUNCATE)")),
+    scrub: () =>
+      guard(() => {
+        const until = performance.now() + BUSY_MS
+        let busy: boolean
+        do busy = (sql.scrub.get() as { busy: number }).busy !== 0
+        while (busy && performance.now() < until)
+        return !busy
+      }),
     close: () =>
       guard(() => {
         if (db.isOpen) db.close()
@@ -74,18 +81,21 @@ export function sqliteStore(path: string): KekStore {
  */
 export function backupSqliteStore(path: string, to: string): void {
   if (!existsSync(path)) throw new KeyfoldError("STORE_FAILED", "there is no store to back up")
-  if (existsSync(to))
-    throw new KeyfoldError("INVALID_ARGUMENT", "the backup file exists already: name a new one")
   guard(() => {
-    const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS })
+    createFile(to)
     try {
-      db.prepare("VACUUM INTO ?").run(to)
-    } finally {
-      db.close()
+      const db = new DatabaseSync(path, { readOnly: true, timeout: SPELL_MS })
+      try {
+        db.prepare("VACUUM INTO ?").run(to)
+      } finally {
+        db.close()
+      }
+      syncFile(to)
+      syncFile(dirname(to))
+    } catch (error) {
+      rmSync(to, { force: true })
+      throw error
     }
-    chmodSync(to, 0o600)
-    syncFile(to)
-    syncFile(dirname(to))
   })
 }
 
@@ -93,11 +103,10 @@ export function backupSqliteStore(path: string, to: string): void {
 export function checkSqliteStore(path: string): void {
   if (!existsSync(path)) throw new KeyfoldError("STORE_FAILED", "there is no such store file")
   guard(() => {
-    const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_MS })
+    const db = new DatabaseSync(path, { readOnly: true, timeout: SPELL_MS })
     try {
       const { integrity_check } = db.prepare("PRAGMA integrity_check").get() as { integrity_check: string }
-      const id = db.prepare("PRAGMA application_id").get() as { application_id: number }
-      if (integrity_check !== "ok" || id.application_id !== APPLICATION_ID)
+      if (integrity_check !== "ok" || numberOf(db, "PRAGMA application_id") !== APPLICATION_ID)
         throw corrupt("it is not a sound KEK store")
     } finally {
       db.close()
@@ -107,18 +116,53 @@ export function checkSqliteStore(path: string): void {
 
 function openDatabase(path: string): DatabaseSync {
   const created = !existsSync(path)
-  if (created) closeSync(openSync(path, "a", 0o600))
-  const db = new DatabaseSync(path, { timeout: BUSY_MS })
-  db.exec(
-    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF",
-  )
-  const { user_version } = db.prepare("PRAGMA user_version").get() as { user_version: number }
-  if (user_version > SCHEMA_VERSION) {
-    throw new KeyfoldError("UNSUPPORTED_VERSION", "this store was written by a newer keyfold: use that one")
+  if (created) {
+    closeSync(openSync(path, "a", 0o600))
+    syncFile(dirname(path))
   }
-  if (user_version === 0) db.exec(SCHEMA)
-  if (created) syncFile(dirname(path))
-  return db
+  const db = new DatabaseSync(path, { timeout: SPELL_MS })
+  try {
+    if (numberOf(db, "PRAGMA application_id") !== APPLICATION_ID) createSchema(db)
+    if (numberOf(db, "PRAGMA user_version") > SCHEMA_VERSION) {
+      throw new KeyfoldError("UNSUPPORTED_VERSION", "this store was written by a newer keyfold: use that one")
+    }
+    db.exec(
+      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF",
+    )
+    return db
+  } catch (error) {
+    db.close()
+    throw error
+  }
+}
+
+/** Makes a store of an empty file, and nothing of another program's database. */
+function createSchema(db: DatabaseSync): void {
+  db.exec("BEGIN IMMEDIATE")
+  // Another process may have been first.
+  const ours = numberOf(db, "PRAGMA application_id") === APPLICATION_ID
+  if (!ours && numberOf(db, "SELECT count(*) FROM sqlite_schema") > 0) {
+    throw new KeyfoldError(
+      "STORE_CORRUPT",
+      "the KEK store: it is another program's database; name another file",
+    )
+  }
+  if (!ours) db.exec(SCHEMA)
+  db.exec("COMMIT")
+}
+
+function numberOf(db: DatabaseSync, query: string): number {
+  return Number(Object.values(db.prepare(query).get() ?? {})[0])
+}
+
+/** A new file that only its owner may read. */
+function createFile(path: string): void {
+  try {
+    closeSync(openSync(path, "wx", 0o600))
+  } catch (error) {
+    if ((error as { code?: string }).code !== "EEXIST") throw error
+    throw new KeyfoldError("INVALID_ARGUMENT", "the backup file exists already: name a new one")
+  }
 }
 
 function prepare(db: DatabaseSync) {
@@ -129,6 +173,7 @@ function prepare(db: DatabaseSync) {
     putMeta: db.prepare(
       "INSERT INTO meta (id, change, text) VALUES (1, ?, ?) ON CONFLICT (id) DO UPDATE SET change = excluded.change, text = excluded.text",
     ),
+    scrub: db.prepare("PRAGMA wal_checkpoint(TRUNCATE)"),
     revision: db.prepare("SELECT revision FROM revision"),
     bumpRevision: db.prepare("UPDATE revision SET revision = revision + 1"),
     get: db.prepare(`SELECT ${names} FROM keks WHERE key_id = ?`),
@@ -195,27 +240,38 @@ function toUsage(found: Record<string, unknown>): KekUsage {
   }
 }
 
-/** Names whatever SQLite or the file system throws. */
+/** Waits for other processes, and names whatever SQLite or the file system throws. `work` is all or nothing. */
 function guard<T>(work: () => T): T {
-  try {
-    return work()
-  } catch (error) {
-    if (error instanceof KeyfoldError) throw error
-    const { errcode, code } = error as { errcode?: number; code?: string }
-    // The low byte of an extended result code (sqlite.org/rescode.html).
-    const primary = (errcode ?? 0) & 0xff
-    if (primary === SQLITE_FULL || code === "ENOSPC" || code === "EDQUOT") {
-      throw new KeyfoldError("STORE_FULL", "the KEK store has no room to write: free some and try again", {
-        cause: error,
-      })
+  for (let until: number | undefined; ; ) {
+    try {
+      return work()
+    } catch (error) {
+      until ??= performance.now() + BUSY_MS
+      if (primaryCode(error) !== SQLITE_BUSY || performance.now() > until) throw named(error)
     }
-    if (primary === SQLITE_CORRUPT || primary === SQLITE_NOTADB) throw corrupt("it is damaged", error)
-    const why = { [SQLITE_BUSY]: "it is locked by another process", [SQLITE_READONLY]: "it is read-only" }[
-      primary
-    ]
-    const what = why ?? `it cannot be read or written (${code ?? "no code"})`
-    throw new KeyfoldError("STORE_FAILED", `the KEK store: ${what}`, { cause: error })
   }
+}
+
+/** The low byte of an extended result code (sqlite.org/rescode.html); 0 where it is no error of SQLite. */
+function primaryCode(error: unknown): number {
+  return ((error as { errcode?: number }).errcode ?? 0) & 0xff
+}
+
+function named(error: unknown): KeyfoldError {
+  if (error instanceof KeyfoldError) return error
+  const { code } = error as { code?: string }
+  const primary = primaryCode(error)
+  if (primary === SQLITE_FULL || code === "ENOSPC" || code === "EDQUOT") {
+    return new KeyfoldError("STORE_FULL", "the KEK store has no room to write: free some and try again", {
+      cause: error,
+    })
+  }
+  if (primary === SQLITE_CORRUPT || primary === SQLITE_NOTADB) return corrupt("it is damaged", error)
+  const why = { [SQLITE_BUSY]: "it is locked by another process", [SQLITE_READONLY]: "it is read-only" }[
+    primary
+  ]
+  const what = why ?? `it cannot be read or written (${code ?? "no code"})`
+  return new KeyfoldError("STORE_FAILED", `the KEK store: ${what}`, { cause: error })
 }
 
 function corrupt(what: string, cause?: unknown): KeyfoldError {
@@ -237,27 +293,27 @@ const SQLITE_READONLY = 8
 const SQLITE_CORRUPT = 11
 const SQLITE_FULL = 13
 const SQLITE_NOTADB = 26
-/** How long a write waits for another process, in milliseconds. */
+/** How long a call waits for other processes, in milliseconds. */
 const BUSY_MS = 10_000
+/** How long SQLite itself waits before we ask it again: later it would sleep for 100 ms at a time, and starve. */
+const SPELL_MS = 20
 const SCHEMA_VERSION = 1
 /** "KFKS" */
 const APPLICATION_ID = 0x4b464b53
 const SCHEMA = `
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS meta (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
-CREATE TABLE IF NOT EXISTS revision (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL) STRICT;
-INSERT OR IGNORE INTO revision VALUES (1, 0);
-CREATE TABLE IF NOT EXISTS keks (
+CREATE TABLE meta (id INTEGER PRIMARY KEY CHECK (id = 1), change INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+CREATE TABLE revision (id INTEGER PRIMARY KEY CHECK (id = 1), revision INTEGER NOT NULL) STRICT;
+INSERT INTO revision VALUES (1, 0);
+CREATE TABLE keks (
   key_id TEXT PRIMARY KEY, pair_index TEXT NOT NULL, current INTEGER NOT NULL, version INTEGER NOT NULL, state TEXT NOT NULL,
   closed INTEGER NOT NULL, created_at INTEGER NOT NULL, rotated_at INTEGER NOT NULL, deletion_at INTEGER NOT NULL,
   change INTEGER NOT NULL, sealed BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX IF NOT EXISTS keks_current ON keks (pair_index) WHERE current = 1;
-CREATE INDEX IF NOT EXISTS keks_due ON keks (deletion_at) WHERE state = 'pending-deletion';
-CREATE TABLE IF NOT EXISTS usage (
+CREATE UNIQUE INDEX keks_current ON keks (pair_index) WHERE current = 1;
+CREATE INDEX keks_due ON keks (deletion_at) WHERE state = 'pending-deletion';
+CREATE TABLE usage (
   key_id TEXT PRIMARY KEY, wraps INTEGER NOT NULL, unwraps INTEGER NOT NULL, last_used_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 PRAGMA application_id = ${APPLICATION_ID};
 PRAGMA user_version = ${SCHEMA_VERSION};
-COMMIT;
 `
