@@ -1,62 +1,107 @@
 /**
  * Runs the examples of README.md, of every package's README and of the guides: each ```ts block that imports from
- * "@keyfold/…". What a line prints stands behind it as `// text`. A block that cannot run says why in its fence:
- * ```ts no-run needs an AWS account.
+ * "@keyfold/…", type-checked first, and each ```sh block that calls `keyfold`. What a line of TypeScript prints stands
+ * behind it as `// text`. A block that cannot run says why in its fence: ```ts no-run needs an AWS account.
  */
-import { execFileSync } from "node:child_process"
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
-import { join, relative } from "node:path"
+import { spawnSync } from "node:child_process"
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { delimiter, join, relative } from "node:path"
 import { packages, root } from "./workspace.ts"
 
-const TSC =
-  "--target es2023 --lib es2024 --types node --module nodenext --strict --skipLibCheck --allowImportingTsExtensions --erasableSyntaxOnly --verbatimModuleSyntax".split(
-    " ",
-  )
+type Example = { readonly source: string; readonly language: "ts" | "sh"; readonly code: string }
 
-const guides = join(root, "docs/guides")
-const files = [
-  join(root, "README.md"),
-  ...packages().map(({ path }) => join(path, "README.md")),
-  ...(existsSync(guides) ? readdirSync(guides).map((name) => join(guides, name)) : []),
-].filter((file) => file.endsWith(".md") && existsSync(file))
+const node = process.execPath
+const failed: string[] = []
+const all = documents().flatMap(examplesOf)
+if (!all.some(({ source }) => source.startsWith("README.md"))) failed.push("README.md: it has no example")
 
-/** Inside the benchmarks package, whose dependencies the examples may use; removed again. */
-const folder = join(root, "benchmarks/.examples")
-let ran = 0
-rmSync(folder, { recursive: true, force: true })
-mkdirSync(folder)
+// Inside the benchmarks package, whose dependencies the examples may use.
+const tsFolder = join(root, "benchmarks/.examples")
+const shFolder = mkdtempSync(join(tmpdir(), "keyfold-examples-"))
+rmSync(tsFolder, { recursive: true, force: true })
+mkdirSync(tsFolder)
 try {
-  for (const file of files) {
-    const blocks = readFileSync(file, "utf8").matchAll(/^```ts([^\n]*)\n(.*?)^```$/gms)
-    for (const [, info = "", code = ""] of blocks) {
-      const name = relative(root, file)
-      if (/^ no-run \S+/.test(info)) console.log(`not run: an example of ${name}:${info.slice(7)}`)
-      else if (code.includes('from "@keyfold/')) runExample(name, code)
+  runTypeScript(all.filter(({ language }) => language === "ts"))
+  for (const example of all) if (example.language === "sh") runShell(example)
+} finally {
+  rmSync(tsFolder, { recursive: true, force: true })
+  rmSync(shFolder, { recursive: true, force: true })
+}
+for (const failure of failed) console.error(`FAILED ${failure}`)
+process.exitCode = failed.length === 0 ? 0 : 1
+
+function documents(): string[] {
+  const guides = join(root, "docs/guides")
+  return [
+    join(root, "README.md"),
+    ...packages().map(({ path }) => join(path, "README.md")),
+    ...(existsSync(guides) ? readdirSync(guides).map((name) => join(guides, name)) : []),
+  ].filter((file) => file.endsWith(".md") && existsSync(file))
+}
+
+function examplesOf(file: string): Example[] {
+  const text = readFileSync(file, "utf8")
+  const found: Example[] = []
+  for (const block of text.matchAll(/^```(ts|sh)([^\n]*)\n(.*?)^```$/gms)) {
+    const [, language, info = "", code = ""] = block
+    const source = `${relative(root, file)}:${text.slice(0, block.index).split("\n").length}`
+    const reason = /^ no-run (\S.*)/.exec(info)?.[1]
+    const callsKeyfold =
+      language === "ts" ? code.includes('from "@keyfold/') : /^(.*\| )?keyfold /m.test(code)
+    if (reason !== undefined) console.log(`not run ${source}: ${reason}`)
+    else if (callsKeyfold) found.push({ source, language: language as Example["language"], code })
+  }
+  return found
+}
+
+function runTypeScript(examples: readonly Example[]): void {
+  const pathOf = ({ source }: Example) => join(tsFolder, `${source.replaceAll(/\W/g, "-")}.ts`)
+  for (const example of examples) writeFileSync(pathOf(example), example.code)
+  writeFileSync(join(tsFolder, "tsconfig.json"), `{"extends":"${join(root, "tsconfig.base.json")}"}`)
+  const types = spawnSync(node, [join(root, "node_modules/typescript/bin/tsc"), "-p", tsFolder], {
+    stdio: "inherit",
+  })
+  if (types.status !== 0) failed.push("the types of the examples, see above")
+
+  for (const example of examples) {
+    const printed = run(example, node, [pathOf(example)], tsFolder)
+    // The lines in their order; between them an example may print what it does not promise.
+    let rest = printed.split("\n")
+    for (const [, line = ""] of example.code.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)) {
+      const at = rest.indexOf(line)
+      if (at < 0) failed.push(`${example.source}: it does not print "${line}" where it says so`)
+      rest = rest.slice(at + 1)
     }
   }
-} finally {
-  rmSync(folder, { recursive: true, force: true })
-}
-if (ran === 0 || !existsSync(join(root, "README.md"))) {
-  console.error("no example was found: README.md must have one")
-  process.exitCode = 1
 }
 
-function runExample(name: string, code: string): void {
-  const path = join(folder, `example-${++ran}.ts`)
-  writeFileSync(path, code)
-  execFileSync(
-    process.execPath,
-    [join(root, "node_modules/typescript/bin/tsc"), "--noEmit", "--ignoreConfig", ...TSC, path],
-    { cwd: root, stdio: "inherit" },
-  )
-  const printed = execFileSync(process.execPath, [path], { cwd: folder, encoding: "utf8" })
-  const expected = [...code.matchAll(/console\.log\(.*\) \/\/ (.*)$/gm)].map(([, text]) => text)
-  const missing = expected.filter((text) => !printed.includes(text as string))
-  if (missing.length > 0) {
-    console.error(`an example of ${name} printed\n${printed}where its text says\n${missing.join("\n")}`)
-    process.exitCode = 1
-    return
-  }
-  console.log(`ran an example of ${name}; ${expected.length} printed lines as it says`)
+function runShell(example: Example): void {
+  const folder = mkdtempSync(join(shFolder, "example-"))
+  const main = join(root, "packages/cli/src/main.ts")
+  writeFileSync(join(folder, "keyfold"), `#!/bin/sh\nexec "${node}" "${main}" "$@"\n`, { mode: 0o755 })
+  const PATH = `${folder}${delimiter}${process.env.PATH}`
+  run(example, "sh", ["-euc", example.code], folder, { PATH, KEYFOLD_HOME: join(folder, "home") })
+}
+
+/** What the example printed; it has 60 s. */
+function run(
+  { source }: Example,
+  command: string,
+  args: string[],
+  cwd: string,
+  env: NodeJS.ProcessEnv = {},
+): string {
+  // Without pnpm's INIT_CWD, by which the command would look for files where pnpm was started.
+  const { INIT_CWD: _, ...own } = process.env
+  const result = spawnSync(command, args, {
+    cwd,
+    env: { ...own, ...env },
+    encoding: "utf8",
+    timeout: 60_000,
+    stdio: ["ignore", "pipe", "pipe"],
+  })
+  if (result.status === 0) console.log(`ran ${source}`)
+  else failed.push(`${source}: it ended with ${result.status ?? result.signal}\n${result.stderr}`)
+  return result.stdout
 }
