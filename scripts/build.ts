@@ -1,5 +1,5 @@
 /** `pnpm build`: makes `dist` of every published package, as its `publishConfig` says, from the sources its exports name. */
-import { cpSync, rmSync } from "node:fs"
+import { rmSync } from "node:fs"
 import { join } from "node:path"
 import { build } from "tsdown"
 import { entriesOf, publicPackages, root } from "./workspace.ts"
@@ -22,6 +22,5 @@ for (const pack of publicPackages()) {
     tsconfig: join(root, "tsconfig.json"),
     logLevel: "warn",
   })
-  cpSync(join(root, "LICENSE"), join(pack.path, "LICENSE"))
   console.log(`built ${pack.manifest.name}`)
 }

@@ -23,6 +23,12 @@ export type Package = { readonly folder: string; readonly path: string; readonly
 
 export const root = join(import.meta.dirname, "..")
 
+/** The pnpm that README.md names. */
+export const PNPM = "pnpm@12.21.0"
+
+/** Where the root's dependencies put their commands. */
+export const bin = (name: string) => join(root, "node_modules/.bin", name)
+
 /** Every package under packages/, in alphabetical order. */
 export function packages(): Package[] {
   return readdirSync(join(root, "packages"))
