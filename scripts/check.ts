@@ -1,20 +1,26 @@
 /** `pnpm check [step…]`: all that CI runs, step by step with times; every step runs, and what failed is listed last. */
 import { spawnSync } from "node:child_process"
+import { readFileSync } from "node:fs"
 import { join } from "node:path"
-import { root } from "./workspace.ts"
+import { bin, root } from "./workspace.ts"
 
-const bin = (name: string) => join(root, "node_modules/.bin", name)
+type Command = readonly [string, ...string[]]
+
 const node = process.execPath
+const readme = readFileSync(join(root, "README.md"), "utf8")
 
-/** Each step with its command, in the order they run. */
-const STEPS: Readonly<Record<string, readonly [string, ...string[]]>> = {
-  format: [bin("biome"), "check", "--error-on-warnings", "."],
+/** Each step with its command, in the order they run: what is quick and likely to fail comes first. */
+const STEPS: Readonly<Record<string, Command>> = {
+  format: [bin("biome"), "check", "--linter-enabled=false", "."],
+  lint: [bin("biome"), "lint", "--error-on-warnings", "."],
   types: [bin("tsc"), "--noEmit", "-p", "tsconfig.json"],
   direction: [bin("depcruise"), "--config", ".dependency-cruiser.json", "packages"],
+  unused: [bin("knip"), "--no-progress"],
   surface: [node, "scripts/surface.ts"],
-  test: [node, "scripts/run-tests.ts"],
+  docs: [node, "scripts/doc-comments.ts"],
   examples: [node, "scripts/readme-examples.ts"],
-  demo: [node, "packages/cli/demo/demo.ts"],
+  test: fromReadme("test"),
+  demo: fromReadme("demo"),
   build: [node, "scripts/build.ts"],
   packed: [node, "scripts/packed.ts"],
 }
@@ -32,9 +38,15 @@ for (const [name, [command, ...args]] of Object.entries(STEPS)) {
   const started = performance.now()
   const { status } = spawnSync(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] })
   if (status !== 0) failed.push(name)
-  console.log(
-    `— ${name} ${status === 0 ? "passed" : "FAILED"} in ${((performance.now() - started) / 1000).toFixed(1)} s`,
-  )
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  console.log(`— ${name} ${status === 0 ? "passed" : "FAILED"} in ${seconds} s`)
 }
 console.log(failed.length === 0 ? "\ncheck passed" : `\ncheck FAILED: ${failed.join(", ")}`)
 process.exitCode = failed.length === 0 ? 0 : 1
+
+/** A command as README.md gives it to its reader, word for word. */
+function fromReadme(script: string): Command {
+  const command = new RegExp(`^npx --yes pnpm@\\S+ ${script}(?= |$)`, "m").exec(readme)?.[0]
+  if (command === undefined) throw new Error(`README.md does not say how to run ${script}`)
+  return command.split(" ") as [string, ...string[]]
+}
