@@ -145,7 +145,8 @@ async function stretch(
   passphrase: string | Uint8Array,
   { salt, n, r, p }: { salt: string; n: number; r: number; p: number },
 ): Promise<Uint8Array> {
-  if (![n, r, p].every(Number.isInteger) || n < 2 ** 14 || n > 2 ** 20 || r < 1 || r > 16 || p < 1 || p > 4) {
+  const whole = [n, r, p].every(Number.isInteger) && Number.isInteger(Math.log2(n))
+  if (!whole || n < 2 ** 14 || n > 2 ** 20 || r < 1 || r > 16 || p < 1 || p > 4) {
     throw new KeyfoldError(
       "STORE_CORRUPT",
       "the store's scrypt parameters are out of range: restore a backup",

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
@@ -44,6 +44,86 @@ test("what is no store is named, and a newer one is left alone", () => {
   expect(() => sqliteStore(newer)).toThrow(code("UNSUPPORTED_VERSION"))
 })
 
+test("another program's database is refused, and left as it was", () => {
+  const path = fresh()
+  const db = new DatabaseSync(path)
+  db.exec("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+  expect(() => sqliteStore(path)).toThrow(code("STORE_CORRUPT"))
+  expect(db.prepare("SELECT count(*) AS n FROM sqlite_schema").get()).toMatchObject({ n: 1 })
+  db.close()
+})
+
+test("a folder in the place of the file is named", () => {
+  const path = fresh()
+  mkdirSync(path)
+  expect(() => sqliteStore(path)).toThrow(code("STORE_FAILED"))
+})
+
+test("a folder that may not be written is named", (context) => {
+  if (process.getuid?.() === 0) context.skip("root may write everywhere")
+  const path = fresh()
+  mkdirSync(path, { mode: 0o500 })
+  expect(() => sqliteStore(join(path, "keks.db"))).toThrow(code("STORE_FAILED"))
+})
+
+test("every column that is changed in the file is noticed", async () => {
+  const path = fresh()
+  const open = () => createManagedProvider({ store: sqliteStore(path), root, environment: "test" })
+  const managed = await open()
+  const { keyId } = await managed.kekFor({ name: "a", value: "1" })
+  await managed.close()
+  const db = new DatabaseSync(path)
+  const columns = {
+    key_id: "lower(hex(randomblob(16)))",
+    pair_index: "lower(hex(randomblob(32)))",
+    version: "version + 1",
+    state: "'disabled'",
+    closed: "1 - closed",
+    created_at: "created_at + 1",
+    rotated_at: "rotated_at + 1",
+    deletion_at: "deletion_at + 1",
+    change: "change + 1",
+    sealed: "randomblob(length(sealed))",
+  }
+  for (const [column, value] of Object.entries(columns)) {
+    db.exec("BEGIN; CREATE TABLE kept AS SELECT * FROM keks; COMMIT")
+    db.exec(`UPDATE keks SET ${column} = ${value}`)
+    const tampered = await open()
+    const listing = async () => {
+      for await (const _ of tampered.list());
+    }
+    await expect(listing(), column).rejects.toEqual(code("STORE_CORRUPT"))
+    if (column !== "pair_index") {
+      const finding = async () => tampered.findKek({ name: "a", value: "1" })
+      await expect(finding(), column).rejects.toEqual(code("STORE_CORRUPT"))
+    }
+    await tampered.close()
+    db.exec("BEGIN; DELETE FROM keks; INSERT INTO keks SELECT * FROM kept; DROP TABLE kept; COMMIT")
+  }
+  db.close()
+  const intact = await open()
+  expect((await intact.findKek({ name: "a", value: "1" }))?.keyId).toBe(keyId)
+  await intact.close()
+})
+
+test("a backup that cannot be written leaves no file", (context) => {
+  const small = join(folder, "full")
+  mkdirSync(small)
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=16k", "tmpfs", small], { stdio: "ignore" })
+  } catch {
+    context.skip("no permission to mount a small tmpfs")
+  }
+  try {
+    const path = fresh()
+    sqliteStore(path).close()
+    expect(() => backupSqliteStore(path, join(small, "backup.db"))).toThrow(code("STORE_FULL"))
+    expect(readdirSync(small)).toEqual([])
+  } finally {
+    execFileSync("umount", [small])
+  }
+})
+
 test("a backup is one file that opens with the same root key; it replaces nothing", async () => {
   const path = fresh()
   const managed = await createManagedProvider({ store: sqliteStore(path), root, environment: "test" })
@@ -51,6 +131,7 @@ test("a backup is one file that opens with the same root key; it replaces nothin
   const copy = fresh()
   backupSqliteStore(path, copy)
   expect(() => backupSqliteStore(path, copy)).toThrow(code("INVALID_ARGUMENT"))
+  expect(statSync(copy).mode & 0o777).toBe(0o600)
   checkSqliteStore(copy)
   const restored = await createManagedProvider({ store: sqliteStore(copy), root, environment: "test" })
   expect((await restored.findKek({ name: "a", value: "1" }))?.keyId).toBe(kek.keyId)
@@ -68,9 +149,7 @@ test("a destroyed key is in none of the files any more", async () => {
   expect(files().includes(sealed)).toBe(true)
   await managed.scheduleDeletion(keyId)
   const waiting = Buffer.from((await store.get(keyId))?.sealed as Uint8Array)
-  const db = new DatabaseSync(path)
-  // Time passes: the row says it is due. It is sealed with its time, so only the clock can really move.
-  db.close()
+  // The row is sealed with its time, so only the clock can really move.
   const later = Date.now() + 31 * 86_400_000
   const { now } = Date
   Date.now = () => later
