@@ -70,7 +70,9 @@ test.each(["SIGINT", "SIGTERM"] as const)("%s in the middle leaves nothing behin
   const done = ended(run)
   run.stdin.on("error", () => undefined)
   run.stdin.write(Buffer.alloc(2 ** 22))
-  await expect.poll(() => readdirSync(folder).some((name) => name.startsWith(".cut.kf"))).toBe(true)
+  await expect
+    .poll(() => readdirSync(folder).some((name) => name.startsWith(".cut.kf")), { timeout: 30_000 })
+    .toBe(true)
   run.kill(signal)
   expect((await done).code).toBe(signal === "SIGINT" ? 130 : 143)
   expect(readdirSync(folder).filter((name) => name.includes("cut.kf"))).toEqual([])
