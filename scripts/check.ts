@@ -36,10 +36,11 @@ for (const [name, [command, ...args]] of Object.entries(STEPS)) {
   if (asked.length > 0 && !asked.includes(name)) continue
   console.log(`\n— ${name}`)
   const started = performance.now()
-  const { status } = spawnSync(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] })
+  const { status, signal } = spawnSync(command, args, { cwd: root, stdio: ["ignore", "inherit", "inherit"] })
   if (status !== 0) failed.push(name)
   const seconds = ((performance.now() - started) / 1000).toFixed(1)
-  console.log(`— ${name} ${status === 0 ? "passed" : "FAILED"} in ${seconds} s`)
+  const outcome = status === 0 ? "passed" : `FAILED (${signal ?? `exit ${status}`})`
+  console.log(`— ${name} ${outcome} in ${seconds} s`)
 }
 console.log(failed.length === 0 ? "\ncheck passed" : `\ncheck FAILED: ${failed.join(", ")}`)
 process.exitCode = failed.length === 0 ? 0 : 1
