@@ -143,10 +143,7 @@ export class KekCache {
   refresh(): void | Promise<void> {
     if (this.fresh) return
     const askedAt = performance.now()
-    const { generation } = this
     return after(this.#store.revision(), (revision) => {
-      // A change made here meanwhile may not be in the answer.
-      if (generation !== this.generation) return this.refresh()
       if (revision !== this.#revision) this.forget()
       this.#revision = revision
       this.#checkedAt = askedAt
