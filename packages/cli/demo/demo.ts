@@ -28,6 +28,10 @@ if (broken !== undefined && !STEPS.includes(broken as Step)) {
 }
 const failed = new Set<Step>()
 const folder = mkdtempSync(join(tmpdir(), "keyfold-demo-"))
+process.once("SIGINT", () => {
+  rmSync(folder, { recursive: true, force: true })
+  process.exit(130)
+})
 try {
   const store = sqliteStore(join(folder, "keks.db"))
   const root = { key: randomFillSync(new Uint8Array(32)) }
@@ -120,12 +124,12 @@ async function largeFile(keyfold: Keyfold, bytes: number): Promise<void> {
   const { plaintext } = await keyfold.decryptStream(input as ReadableStream<Uint8Array>, { context })
   const read = createHash("sha256")
   if (broken === "large") read.update("one byte more")
-  const bar = process.stderr.isTTY ? await startBar("decrypting", bytes) : undefined
+  const bar = await startBar("decrypting", bytes)
   for await (const chunk of plaintext) {
     read.update(chunk)
-    bar?.increment(chunk.length / 2 ** 20)
+    bar.add(chunk.length)
   }
-  bar?.stop()
+  bar.stop()
   const mbps = (ms: number) => `${(bytes / 1000 / ms).toFixed(0)} MB/s`
   console.log(
     `encrypted at ${mbps(middle - started)}, decrypted at ${mbps(performance.now() - middle)}, with generating, hashing and disk; ` +
@@ -140,14 +144,14 @@ async function largeFile(keyfold: Keyfold, bytes: number): Promise<void> {
 }
 
 async function* generate(bytes: number, hash: ReturnType<typeof createHash>): AsyncGenerator<Buffer> {
-  const bar = process.stderr.isTTY ? await startBar("encrypting", bytes) : undefined
+  const bar = await startBar("encrypting", bytes)
   for (let left = bytes; left > 0; left -= 65_536) {
     const chunk = randomFillSync(Buffer.alloc(Math.min(left, 65_536)))
     hash.update(chunk)
-    bar?.increment(chunk.length / 2 ** 20)
+    bar.add(chunk.length)
     yield chunk
   }
-  bar?.stop()
+  bar.stop()
 }
 
 function check(step: Step, what: string, found: unknown, expected: unknown): void {

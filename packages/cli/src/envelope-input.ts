@@ -1,4 +1,6 @@
-import { type Input, openInput, peek, readAll } from "./files.ts"
+import { KeyfoldError } from "@keyfold/core"
+import { type Input, openInput } from "./files.ts"
+import { peek, readAll } from "./streams.ts"
 
 /** An envelope to read: a stream of bytes, or the whole of a text form. */
 export type EnvelopeInput =
@@ -11,10 +13,14 @@ const TEXT_BEGIN = "S0ZMRA"
 const MAX_TEXT_BYTES = 2 ** 28 + 2
 
 /** Opens an envelope in either of its forms. */
-export async function openEnvelopeInput(path: string | undefined, label: string): Promise<EnvelopeInput> {
+export async function openEnvelopeInput(path: string | undefined, label?: string): Promise<EnvelopeInput> {
   const { stream: source, size } = await openInput(path, label)
   const { head, stream } = await peek(source, TEXT_BEGIN.length)
   if (new TextDecoder().decode(head) !== TEXT_BEGIN) return { form: "bytes", stream, size }
-  const text = new TextDecoder().decode(await readAll(stream, MAX_TEXT_BYTES))
+  const text = new TextDecoder().decode(await readAll(stream, MAX_TEXT_BYTES, tooLong))
   return { form: "text", text: text.replace(/\r?\n$/, "") }
+}
+
+function tooLong(): KeyfoldError {
+  return new KeyfoldError("MALFORMED_ENVELOPE", "the text form of an envelope holds at most 256 MiB")
 }

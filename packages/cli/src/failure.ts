@@ -1,6 +1,6 @@
 import { type FailureCode, KeyfoldError } from "@keyfold/core"
 import { CommanderError } from "commander"
-import { removeTemporaryFiles } from "./temporary-files.ts"
+import { undoAll } from "./cleanup.ts"
 
 /** Exit codes by failure code; 1 for what is not listed. */
 const EXIT_CODES: Partial<Record<FailureCode, number>> = {
@@ -24,20 +24,32 @@ const EXIT_CODES: Partial<Record<FailureCode, number>> = {
   ABORTED: 130,
 }
 
-/** Prints one line, or one JSON object, and ends the process. The stack is shown only where KEYFOLD_DEBUG=1 asks for it. */
+/** Undoes what is half done, prints one line, or one JSON object, and ends the process. KEYFOLD_DEBUG=1 adds the stack. */
 export function failWith(error: unknown): never {
-  removeTemporaryFiles()
+  undoAll()
   // Whoever read our output has gone: there is nobody to tell.
-  if ((error as { code?: unknown } | null)?.code === "EPIPE") process.exit(1)
+  if (isBrokenPipe(error)) process.exit(1)
   const failure = asFailure(error)
-  if (process.env.KEYFOLD_DEBUG === "1") console.error(error)
+  if (process.env.KEYFOLD_DEBUG === "1") console.error(failure)
   if (process.argv.includes("--json")) {
     const { code, message, providerId, keyId, pairNames, retryable } = failure
     console.error(JSON.stringify({ error: { code, message, providerId, keyId, pairNames, retryable } }))
   } else {
-    console.error(`error ${failure.code}: ${failure.message}`)
+    console.error(`error ${failure.code}: ${printable(failure.message)}`)
   }
   process.exit(EXIT_CODES[failure.code] ?? 1)
+}
+
+/** On Ctrl-C, a polite kill or the end of the terminal nothing half written stays behind. */
+export function stopOnSignals(): void {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.once(signal, () => failWith(new KeyfoldError("ABORTED", "interrupted: run it again")))
+  }
+}
+
+/** A text on one line, without what could steer a terminal: pair names and file names can hold anything. */
+export function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)?.toString(16)}}`)
 }
 
 /** What an operation on a file failed with, by the system's own error code. */
@@ -66,12 +78,25 @@ export function fileFailure(what: string, error: unknown): KeyfoldError {
 function asFailure(error: unknown): KeyfoldError {
   if (error instanceof KeyfoldError) return error
   if (error instanceof CommanderError) {
-    const told = error.code === "commander.help" ? "no command given" : error.message
-    const message = told.replace(/^error: /, "").replaceAll("\n", " ")
-    return new KeyfoldError("INVALID_ARGUMENT", `${message}; see keyfold --help`)
+    return new KeyfoldError("INVALID_ARGUMENT", `${usageProblem(error)}; see keyfold --help`)
   }
-  if (typeof (error as { code?: unknown } | null)?.code === "string") return fileFailure("a file", error)
+  if (typeof (error as { code?: unknown } | null)?.code === "string") {
+    return fileFailure("reading or writing", error)
+  }
   return new KeyfoldError("UNKNOWN", "something unforeseen went wrong; KEYFOLD_DEBUG=1 shows where", {
     cause: error,
   })
+}
+
+/** What the parser says, without what could be a context value: a mistyped -c makes one an unknown argument. */
+function usageProblem({ code, message }: CommanderError): string {
+  if (code === "commander.help") return "no command given"
+  const told = message.replace(/^error: /, "").replaceAll("\n", " ")
+  if (code === "commander.excessArguments") return told.replace(/: .*$/, "")
+  return told.replace(/=[^']*/g, "=…")
+}
+
+function isBrokenPipe(error: unknown): boolean {
+  const { code, cause } = (error ?? {}) as { code?: unknown; cause?: { code?: unknown } }
+  return code === "EPIPE" || cause?.code === "EPIPE"
 }

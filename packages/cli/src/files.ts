@@ -1,14 +1,14 @@
 import { randomBytes } from "node:crypto"
-import { createReadStream } from "node:fs"
-import { type FileHandle, open, rename, stat } from "node:fs/promises"
+import { createReadStream, fstatSync } from "node:fs"
+import { type FileHandle, open, realpath, rename, stat } from "node:fs/promises"
 import { basename, dirname, join, resolve } from "node:path"
 import { Readable } from "node:stream"
 import { KeyfoldError } from "@keyfold/core"
+import { temporaryFile } from "./cleanup.ts"
 import { fileFailure } from "./failure.ts"
 import { progressOf } from "./progress.ts"
-import { removeTemporaryFiles, temporaryFiles } from "./temporary-files.ts"
 
-/** What is read: its beginning, which is still part of `stream`, and its length in bytes if that is known. */
+/** What is read, and its length in bytes if that is known. */
 export type Input = { readonly stream: ReadableStream<Uint8Array>; readonly size: number | undefined }
 
 /** A path as the caller means it: pnpm runs scripts in the workspace's folder and tells the caller's. */
@@ -16,10 +16,12 @@ export function pathOf(path: string): string {
   return resolve(process.env.INIT_CWD ?? process.cwd(), path)
 }
 
-/** Opens a file, or standard input, and shows progress where that takes long. */
-export async function openInput(path: string | undefined, label: string): Promise<Input> {
+/** Opens a file, or standard input; shows progress under `label`, if there is one, where that takes long. */
+export async function openInput(path: string | undefined, label: string | undefined): Promise<Input> {
   if (path === undefined) {
-    if (process.stdin.isTTY)
+    const facts = fstatSync(process.stdin.fd)
+    // Node would read these as empty.
+    if (facts.isDirectory() || facts.isBlockDevice() || process.stdin.isTTY)
       throw new KeyfoldError("INVALID_ARGUMENT", "nothing to read: name a file with -i, or pipe data in")
     return { stream: toWeb(process.stdin), size: undefined }
   }
@@ -30,7 +32,7 @@ export async function openInput(path: string | undefined, label: string): Promis
     const size = facts.isFile() ? facts.size : undefined
     const file = await open(absolute)
     const readable = createReadStream(absolute, { fd: file, highWaterMark: CHUNK_BYTES })
-    return { stream: toWeb(progressOf(readable, size, label)), size }
+    return { stream: toWeb(label === undefined ? readable : progressOf(readable, size, label)), size }
   } catch (error) {
     throw fileFailure(`cannot read ${path}`, error)
   }
@@ -38,7 +40,7 @@ export async function openInput(path: string | undefined, label: string): Promis
 
 /**
  * Writes a stream to a file or standard output. A file appears whole or not at all: it is written beside its place
- * under another name, flushed to the disk, and then renamed.
+ * under another name, flushed to the disk, and then renamed. A device or a named pipe is written to as it is.
  */
 export async function writeOutput(
   path: string | undefined,
@@ -48,101 +50,31 @@ export async function writeOutput(
     for await (const chunk of stream) await writeToStdout(chunk)
     return
   }
-  const target = pathOf(path)
-  const temporary = join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}.tmp`)
   const what = `cannot write ${path}`
-  const file = await open(temporary, "wx", 0o600).catch((error: unknown) => {
+  const { target, replaceable } = await placeOf(path)
+  const written = replaceable ? besideOf(target) : target
+  const { keep } = replaceable ? temporaryFile(written) : { keep: () => undefined }
+  const file = await open(written, replaceable ? "wx" : "w", 0o600).catch((error: unknown) => {
     throw fileFailure(what, error)
   })
-  temporaryFiles.add(temporary)
   try {
     // What the source fails with is its own affair, so only the file's part is named as such.
     for await (const chunk of stream) await naming(what, () => writeWhole(file, chunk))
-    await naming(what, async () => {
-      await file.sync()
-      await file.close()
-      await rename(temporary, target)
-      temporaryFiles.delete(temporary)
-      await syncFolder(dirname(target))
-    })
-  } catch (error) {
-    await file.close().catch(() => undefined) // it may be closed already
-    removeTemporaryFiles()
-    throw error
+    if (replaceable) await naming(what, () => file.sync())
+  } finally {
+    await naming(what, () => file.close())
   }
+  if (!replaceable) return
+  await naming(what, async () => {
+    await rename(written, target)
+    keep()
+    await syncFolder(dirname(target))
+  })
 }
 
-/** All of a stream. @throws KeyfoldError `INVALID_ARGUMENT` above `maxBytes` */
-export async function readAll(stream: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
-  const chunks: Uint8Array[] = []
-  let length = 0
-  for await (const chunk of stream) {
-    length += chunk.length
-    if (length > maxBytes) {
-      throw new KeyfoldError(
-        "INVALID_ARGUMENT",
-        `text envelopes hold at most ${maxBytes} bytes: leave --text out`,
-      )
-    }
-    chunks.push(chunk)
-  }
-  return new Uint8Array(Buffer.concat(chunks))
-}
-
-/** The first `length` bytes, or fewer where there are no more, and a stream that still has all. */
-export async function peek(
-  stream: ReadableStream<Uint8Array>,
-  length: number,
-): Promise<{ readonly head: Uint8Array; readonly stream: ReadableStream<Uint8Array> }> {
-  const reader = stream.getReader()
-  const chunks: Uint8Array[] = []
-  let have = 0
-  while (have < length) {
-    const { done, value } = await reader.read()
-    if (done) break
-    chunks.push(value)
-    have += value.length
-  }
-  const head = new Uint8Array(Buffer.concat(chunks))
-  const whole = new ReadableStream<Uint8Array>(
-    {
-      start(controller) {
-        if (head.length > 0) controller.enqueue(head)
-      },
-      async pull(controller) {
-        const { done, value } = await reader.read()
-        if (done) controller.close()
-        else controller.enqueue(value)
-      },
-      cancel: (reason) => reader.cancel(reason),
-    },
-    { highWaterMark: 0 },
-  )
-  return { head: head.subarray(0, length), stream: whole }
-}
-
-/** One stream after another array of bytes. */
-export function prefixed(first: Uint8Array, rest: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  return ReadableStream.from(
-    (async function* () {
-      yield first
-      yield* rest
-    })(),
-  ) as ReadableStream<Uint8Array>
-}
-
-/** A stream without its first `length` bytes. */
-export function without(length: number, stream: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  let left = length
-  return stream.pipeThrough(
-    new TransformStream({
-      transform(chunk, controller) {
-        const rest = chunk.subarray(Math.min(left, chunk.length))
-        left -= chunk.length - rest.length
-        if (rest.length > 0) controller.enqueue(rest)
-      },
-    }),
-  )
+/** A name beside a file, for what will take its place. */
+export function besideOf(target: string): string {
+  return join(dirname(target), `.${basename(target)}.${randomBytes(6).toString("hex")}.tmp`)
 }
 
 /** Makes a rename durable. */
@@ -152,6 +84,21 @@ export async function syncFolder(path: string): Promise<void> {
     await folder.sync()
   } finally {
     await folder.close()
+  }
+}
+
+/** Where an output goes in the end: behind symbolic links, and never in the place of a device. */
+async function placeOf(path: string): Promise<{ readonly target: string; readonly replaceable: boolean }> {
+  const absolute = pathOf(path)
+  try {
+    const facts = await stat(absolute)
+    if (facts.isDirectory())
+      throw new KeyfoldError("INVALID_ARGUMENT", `cannot write ${path}: it is a folder`)
+    if (!facts.isFile()) return { target: absolute, replaceable: false }
+    return { target: await realpath(absolute), replaceable: true }
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENOENT") return { target: absolute, replaceable: true }
+    throw fileFailure(`cannot write ${path}`, error)
   }
 }
 

@@ -1,7 +1,7 @@
-import { peek } from "./files.ts"
+import { peek } from "./streams.ts"
 
 /** The longest header (docs/format.md, "Limits"), in bytes. */
-export const MAX_HEADER_BYTES = 65_536
+const MAX_HEADER_BYTES = 65_536
 
 /** The beginning of an envelope, long enough for every header; with the stream that still has all of it. */
 export async function readHead(stream: ReadableStream<Uint8Array>, size: number | undefined) {

@@ -1,25 +1,20 @@
-import { randomBytes } from "node:crypto"
 import { existsSync } from "node:fs"
-import { link, mkdir, open, readFile, rename, rm, stat } from "node:fs/promises"
+import { mkdir, readFile } from "node:fs/promises"
 import { homedir } from "node:os"
 import { join } from "node:path"
 import { createKeyfold, type Keyfold, KeyfoldError } from "@keyfold/core"
 import type { ManagedProvider, RootKey } from "@keyfold/kek-managed"
+import { createOnce } from "./create-once.ts"
 import { fileFailure } from "./failure.ts"
 import { pathOf, syncFolder } from "./files.ts"
+import { whileLocked } from "./lock.ts"
 import { askPassphrase, passphraseFromFile } from "./passphrase.ts"
+import { createRootKey, type HomePaths, openWithRootKey, settleRootKey } from "./root-key-files.ts"
 
 export type HomeOptions = { readonly home?: string; readonly passphraseFile?: string }
 
-/** The files of a home. */
-export type HomePaths = {
-  readonly folder: string
-  readonly config: string
-  readonly rootKey: string
-  /** A root key that is about to replace the other. */
-  readonly newRootKey: string
-  readonly store: string
-}
+/** What protects a new home: a root key to take over, a passphrase, or neither: a fresh root key. */
+export type HomeRoot = { readonly rootKey?: Uint8Array; readonly passphrase?: string }
 
 /** An open home. `close` it. */
 export type Home = {
@@ -29,73 +24,100 @@ export type Home = {
   readonly close: () => Promise<void>
 }
 
+/** Where the files of a home are, whether it exists or not. */
 export function homePaths({ home }: HomeOptions): HomePaths {
+  // An empty variable counts as none, as everywhere in the XDG base directory specification.
   const data = process.env.XDG_DATA_HOME || join(homedir(), ".local/share")
-  const folder = pathOf(home ?? process.env.KEYFOLD_HOME ?? join(data, "keyfold"))
+  const folder = pathOf(home ?? (process.env.KEYFOLD_HOME || join(data, "keyfold")))
   return {
     folder,
     config: join(folder, "config.json"),
     rootKey: join(folder, "root.key"),
     newRootKey: join(folder, "root.key.new"),
+    lock: join(folder, "root.lock"),
     store: join(folder, "keks.db"),
   }
 }
 
-/** Opens a home. @throws KeyfoldError `INVALID_ARGUMENT` where there is none: only init and encrypt make one */
-export async function openHome(options: HomeOptions): Promise<Home> {
+/** The files of a home that exists. @throws KeyfoldError `INVALID_ARGUMENT`: only init and encrypt make one */
+export function existingHome(options: HomeOptions): HomePaths {
   const paths = homePaths(options)
-  if (!existsSync(paths.config)) {
-    throw new KeyfoldError(
-      "INVALID_ARGUMENT",
-      `there is no keyfold home at ${paths.folder}: name another with --home or $KEYFOLD_HOME, or make one with keyfold init`,
-    )
-  }
+  if (existsSync(paths.config)) return paths
+  throw new KeyfoldError(
+    "INVALID_ARGUMENT",
+    `there is no keyfold home at ${paths.folder}: name another with --home or $KEYFOLD_HOME, or make one with keyfold init`,
+  )
+}
+
+/** Opens the home for `work`, and closes it whatever happens. */
+export async function withHome<T>(options: HomeOptions, work: (home: Home) => Promise<T>): Promise<T> {
+  const paths = existingHome(options)
+  const settled = existsSync(paths.newRootKey)
+    ? await whileLocked(paths.lock, 0, () => openSettled(paths, options))
+    : undefined
+  // Where another process is changing the root key just now, it is the one that settles it.
+  const { home } = settled?.value ?? (await openHome(paths, options))
+  return closing(home, work)
+}
+
+/** The same, while no other process changes the root key or restores. @throws KeyfoldError `UNAVAILABLE` where one does */
+export async function withLockedHome<T>(options: HomeOptions, work: (home: Home) => Promise<T>): Promise<T> {
+  return whileHomeLocked(options, async (paths) => closing((await openSettled(paths, options)).home, work))
+}
+
+/** Runs `work` on the files of a home as the only one that changes it. @throws KeyfoldError `UNAVAILABLE` */
+export async function whileHomeLocked<T>(
+  options: HomeOptions,
+  work: (paths: HomePaths) => Promise<T>,
+): Promise<T> {
+  const paths = existingHome(options)
+  const done = await whileLocked(paths.lock, LOCK_WAIT_MS, () => work(paths))
+  if (done !== undefined) return done.value
+  throw new KeyfoldError("UNAVAILABLE", "another process is changing this home: try again when it has ended")
+}
+
+/** Opens a home. @returns it, and the path of the root key file that opened it, undefined for a passphrase */
+export async function openHome(
+  paths: HomePaths,
+  options: HomeOptions,
+): Promise<{ readonly home: Home; readonly opens: string | undefined }> {
   const { environment } = await readConfig(paths)
+  if (!existsSync(paths.store)) {
+    throw new KeyfoldError("STORE_FAILED", `${paths.store} is missing: put it back, or restore a backup`)
+  }
   const { createManagedProvider, rootKindOf } = await import("@keyfold/kek-managed")
   const { sqliteStore } = await import("@keyfold/kek-managed/sqlite")
   const { createRouter } = await import("@keyfold/router")
   const store = sqliteStore(paths.store)
   try {
-    const kind = await rootKindOf(store)
-    const roots = kind === "passphrase" ? [await passphraseRoot(options)] : await rootKeys(paths)
-    const managed = await firstThatOpens(roots, (root) => createManagedProvider({ store, root, environment }))
-    if (kind === "key" && roots.length > 1) await settleRootKey(paths, managed.root)
-    const keyfold = createKeyfold({ router: createRouter({ managed: managed.value }) })
-    return { paths, managed: managed.value, keyfold, close: () => managed.value.close() }
+    const open = (root: RootKey) => createManagedProvider({ store, root, environment })
+    const { value: managed, path: opens } =
+      (await rootKindOf(store)) === "passphrase"
+        ? { value: await open(await passphraseRoot(options)), path: undefined }
+        : await openWithRootKey(paths, (key) => open({ key }))
+    const keyfold = createKeyfold({ router: createRouter({ managed }) })
+    return { home: { paths, managed, keyfold, close: () => managed.close() }, opens }
   } catch (error) {
     await store.close()
     throw error
   }
 }
 
-/** Runs `work` with an open home, and closes it whatever happens. */
-export async function withHome<T>(options: HomeOptions, work: (home: Home) => Promise<T>): Promise<T> {
-  const home = await openHome(options)
-  try {
-    return await work(home)
-  } finally {
-    await home.close()
-  }
-}
-
-/**
- * Makes a home unless there is one; of racing processes one makes it. Says whether this call did.
- * @param rootKey a root key to take over instead of a fresh one
- */
-export async function makeHome(
-  paths: HomePaths,
-  options: { rootKey?: Uint8Array; passphrase?: string } = {},
-): Promise<boolean> {
+/** Makes a home, with its store, unless there is one; of racing processes one makes it. Says whether this call did. */
+export async function makeHome(paths: HomePaths, { rootKey, passphrase }: HomeRoot): Promise<boolean> {
   if (existsSync(paths.config)) return false
   try {
     await mkdir(paths.folder, { recursive: true, mode: 0o700 })
-    if (options.passphrase === undefined)
-      await createOnce(paths.rootKey, keyText(options.rootKey ?? randomBytes(32)))
-    else await prepareStore(paths, options.passphrase)
-    const made = await createOnce(
-      paths.config,
-      `${JSON.stringify({ version: 1, environment: ENVIRONMENT })}\n`,
-    )
+    if (passphrase !== undefined) await makeStore(paths, { passphrase })
+    else {
+      if (!(await createRootKey(paths, rootKey)) && rootKey !== undefined) {
+        throw new KeyfoldError("INVALID_ARGUMENT", `there is a root key at ${paths.rootKey} already`)
+      }
+      await openWithRootKey(paths, (key) => makeStore(paths, { key }))
+    }
+    // It comes last: where it stands, the home is whole.
+    const config = { version: 1, environment: ENVIRONMENT }
+    const made = await createOnce(paths.config, `${JSON.stringify(config)}\n`)
     await syncFolder(paths.folder)
     return made
   } catch (error) {
@@ -103,81 +125,31 @@ export async function makeHome(
   }
 }
 
-/** Writes the new root key beside the old one, before the store is changed to it. */
-export async function writeNewRootKey(paths: HomePaths): Promise<Uint8Array> {
-  const key = randomBytes(32)
-  await rm(paths.newRootKey, { force: true })
-  await createOnce(paths.newRootKey, keyText(key))
-  await syncFolder(paths.folder)
-  return new Uint8Array(key)
-}
-
-/** Makes the new root key the only one. */
-export async function acceptNewRootKey(paths: HomePaths): Promise<void> {
-  await rename(paths.newRootKey, paths.rootKey)
-  await syncFolder(paths.folder)
-}
-
-export function parseRootKey(text: string): Uint8Array {
-  if (!/^[0-9a-f]{64}\s*$/.test(text)) {
-    throw new KeyfoldError("INVALID_ARGUMENT", "a root key file holds 64 lowercase hex digits")
+/** Runs `work` with an open home, and closes it whatever happens. */
+export async function closing<T>(home: Home, work: (home: Home) => Promise<T>): Promise<T> {
+  try {
+    return await work(home)
+  } finally {
+    await home.close()
   }
-  return new Uint8Array(Buffer.from(text.trim(), "hex"))
 }
 
-async function prepareStore(paths: HomePaths, passphrase: string): Promise<void> {
+/** Opens a home whose lock this process holds, and tidies up after a rotation that was cut off. */
+async function openSettled(paths: HomePaths, options: HomeOptions) {
+  const opened = await openHome(paths, options)
+  await settleRootKey(paths, opened.opens)
+  return opened
+}
+
+async function makeStore(paths: HomePaths, root: RootKey): Promise<void> {
   const { createManagedProvider } = await import("@keyfold/kek-managed")
   const { sqliteStore } = await import("@keyfold/kek-managed/sqlite")
-  const managed = await createManagedProvider({
-    store: sqliteStore(paths.store),
-    root: { passphrase },
-    environment: ENVIRONMENT,
-  })
-  await managed.close()
-}
-
-/** Writes a file that appears whole, for its owner alone, and only if there is none; says whether this call made it. */
-async function createOnce(path: string, text: string): Promise<boolean> {
-  const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`
-  const file = await open(temporary, "wx", 0o600)
+  const store = sqliteStore(paths.store)
   try {
-    await file.writeFile(text)
-    await file.sync()
-    await file.close()
-    await link(temporary, path)
-    return true
-  } catch (error) {
-    if ((error as { code?: string }).code === "EEXIST") return false
-    throw error
+    const managed = await createManagedProvider({ store, root, environment: ENVIRONMENT })
+    await managed.close()
   } finally {
-    await rm(temporary, { force: true })
-  }
-}
-
-/** The root key, and a new one that an interrupted rotation left. */
-async function rootKeys(paths: HomePaths): Promise<RootKey[]> {
-  const roots: RootKey[] = []
-  for (const path of [paths.rootKey, paths.newRootKey]) {
-    if (existsSync(path)) roots.push({ key: await readRootKey(path) })
-  }
-  if (roots.length === 0) {
-    throw new KeyfoldError(
-      "INVALID_ARGUMENT",
-      `the root key ${paths.rootKey} is missing: put it back, or its KEKs are lost`,
-    )
-  }
-  return roots
-}
-
-async function readRootKey(path: string): Promise<Uint8Array> {
-  try {
-    const { mode } = await stat(path)
-    if ((mode & 0o077) !== 0 && process.platform !== "win32") {
-      throw new KeyfoldError("INVALID_ARGUMENT", `others may read the root key ${path}: run chmod 600 on it`)
-    }
-    return parseRootKey(await readFile(path, "utf8"))
-  } catch (error) {
-    throw fileFailure("cannot read the root key", error)
+    await store.close()
   }
 }
 
@@ -185,43 +157,26 @@ async function passphraseRoot({ passphraseFile }: HomeOptions): Promise<RootKey>
   return { passphrase: (await passphraseFromFile(passphraseFile)) ?? (await askPassphrase("current")) }
 }
 
-async function firstThatOpens<T>(
-  roots: readonly RootKey[],
-  open: (root: RootKey) => Promise<T>,
-): Promise<{ value: T; root: number }> {
-  let failure: unknown
-  for (const [root, candidate] of roots.entries()) {
-    try {
-      return { value: await open(candidate), root }
-    } catch (error) {
-      if (!(error instanceof KeyfoldError) || error.code !== "PERMISSION_DENIED") throw error
-      failure ??= error
-    }
-  }
-  throw failure
-}
-
-/** After a rotation that was interrupted: keeps the root key that opens the store. */
-async function settleRootKey(paths: HomePaths, opened: number): Promise<void> {
-  if (opened === 1) await acceptNewRootKey(paths)
-  else await rm(paths.newRootKey, { force: true })
-}
-
-async function readConfig({ config }: HomePaths): Promise<{ environment: string }> {
-  try {
-    const { version, environment } = JSON.parse(await readFile(config, "utf8"))
-    if (version !== 1)
-      throw new KeyfoldError("UNSUPPORTED_VERSION", "this home was made by a newer keyfold: use that one")
-    return { environment: String(environment) }
-  } catch (error) {
-    if (error instanceof SyntaxError)
-      throw new KeyfoldError("STORE_CORRUPT", `${config} is damaged: restore it`)
+async function readConfig({ config }: HomePaths): Promise<{ readonly environment: string }> {
+  const text = await readFile(config, "utf8").catch((error: unknown) => {
     throw fileFailure("cannot read the home's configuration", error)
-  }
+  })
+  const found = parseConfig(text)
+  if (found?.version !== undefined && found.version !== 1)
+    throw new KeyfoldError("UNSUPPORTED_VERSION", "this home was made by a newer keyfold: use that one")
+  if (found?.version !== 1 || typeof found.environment !== "string")
+    throw new KeyfoldError("STORE_CORRUPT", `${config} is damaged: restore it`)
+  return { environment: found.environment }
 }
 
-function keyText(key: Uint8Array): string {
-  return `${Buffer.from(key).toString("hex")}\n`
+function parseConfig(text: string): { readonly version?: unknown; readonly environment?: unknown } | null {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return null // named by the caller
+  }
 }
 
 const ENVIRONMENT = "default"
+/** Longer than a change takes, with a passphrase to stretch, in milliseconds. */
+const LOCK_WAIT_MS = 10_000

@@ -8,11 +8,13 @@ import { pathOf } from "./files.ts"
 /** The passphrase that a file holds, without its line end; undefined where none is named. */
 export async function passphraseFromFile(path: string | undefined): Promise<string | undefined> {
   const file = path ?? process.env.KEYFOLD_PASSPHRASE_FILE
-  if (file === undefined) return undefined
+  if (!file) return undefined
   const text = await readFile(pathOf(file), "utf8").catch((error: unknown) => {
     throw fileFailure("cannot read the passphrase file", error)
   })
-  return text.replace(/\r?\n$/, "")
+  const passphrase = text.replace(/\r?\n$/, "")
+  if (passphrase === "") throw new KeyfoldError("INVALID_ARGUMENT", "the passphrase file is empty")
+  return passphrase
 }
 
 /** Asks on the terminal, without showing what is typed; twice for a new one. */
@@ -35,8 +37,11 @@ async function ask(question: string): Promise<string> {
   const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
   const terminal = createInterface({ input: process.stdin, output: silent, terminal: true })
   terminal.on("SIGINT", () => process.kill(process.pid, "SIGINT"))
+  const ended = new Promise<never>((_, reject) => {
+    terminal.once("close", () => reject(new KeyfoldError("ABORTED", "no passphrase was given")))
+  })
   try {
-    return await terminal.question("")
+    return await Promise.race([terminal.question(""), ended])
   } finally {
     terminal.close()
     process.stderr.write("\n")

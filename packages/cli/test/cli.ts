@@ -1,5 +1,5 @@
 /** Runs the real command in a process of its own. */
-import { spawn, spawnSync } from "node:child_process"
+import { type ChildProcess, spawn, spawnSync } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -38,3 +38,12 @@ export function workshop() {
 }
 
 export const pair = ["-c", "organization_id=org_canary"]
+
+/** Waits for the end of a command that was started. */
+export function ended(run: ChildProcess): Promise<{ code: number | null; stderr: string }> {
+  let stderr = ""
+  run.stderr?.on("data", (chunk) => {
+    stderr += chunk
+  })
+  return new Promise((resolve) => run.on("close", (code) => resolve({ code, stderr })))
+}

@@ -1,9 +1,22 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs"
+import { execFileSync, spawnSync } from "node:child_process"
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs"
+import { readFile } from "node:fs/promises"
 import { pathToFileURL } from "node:url"
 import { beforeAll, describe, expect, test } from "vitest"
-import { pair, workshop } from "./cli.ts"
+import { ended, main, pair, type Run, workshop } from "./cli.ts"
 
-const { keyfold, path, folder } = workshop()
+const { keyfold, start, path, folder, env } = workshop()
 const error = (stderr: string) => stderr.match(/^error (\w+): .+$/m)?.[1]
 
 describe("files and pipes", () => {
@@ -65,6 +78,42 @@ describe("files and pipes", () => {
     const { stderr } = keyfold(["inspect", "-i", "plain.kf"], { env })
     expect(stderr).toMatch(/loads commander/)
     expect(stderr).not.toMatch(/sqlite|aws|azure|google|kek-managed/)
+  })
+
+  test("inspect tells the length of a pipe only where it saw its end", () => {
+    const sealed = keyfold(["encrypt", ...pair], { input: Buffer.alloc(300_000) }).stdout
+    writeFileSync(path("long.kf"), sealed)
+    const facts = (run: Run) => JSON.parse(run.stdout.toString())
+    expect(facts(keyfold(["inspect", "--json", "-i", "long.kf"]))).toMatchObject({ plaintextBytes: 300_000 })
+    const piped = facts(keyfold(["inspect", "--json"], { input: sealed }))
+    expect(piped).toMatchObject({ pairCount: 1 })
+    expect(piped.plaintextBytes).toBeUndefined()
+  })
+
+  test("an embedded context is told by its names, which cannot steer the terminal", () => {
+    const sealed = keyfold(["encrypt", "-c", "a\u001b[31m\nb=value_canary", "--embed-context"], {
+      input: "x",
+    }).stdout
+    const opened = keyfold(["decrypt", "--authorize-embedded"], { input: sealed })
+    expect(opened.stdout.toString()).toBe("x")
+    expect(opened.stderr).toBe("opening with the embedded key context of a\\u{1b}[31m\\u{a}b\n")
+    const json = keyfold(["decrypt", "--authorize-embedded", "--json"], { input: sealed })
+    expect(JSON.parse(json.stderr)).toEqual({ embeddedContext: { pairNames: ["a\u001b[31m\nb"] } })
+  })
+
+  test("a link is followed, and a named pipe is written to as it is", async () => {
+    writeFileSync(path("real.txt"), "old")
+    symlinkSync("real.txt", path("link.txt"))
+    expect(keyfold(["decrypt", ...pair, "-i", "plain.kf", "-o", "link.txt"]).code).toBe(0)
+    expect(lstatSync(path("link.txt")).isSymbolicLink()).toBe(true)
+    expect(readFileSync(path("real.txt"), "utf8")).toBe(secret)
+    execFileSync("mkfifo", [path("fifo")])
+    const read = readFile(path("fifo"), "utf8")
+    expect(await ended(start(["decrypt", ...pair, "-i", "plain.kf", "-o", "fifo"]))).toMatchObject({
+      code: 0,
+    })
+    expect(await read).toBe(secret)
+    expect(lstatSync(path("fifo")).isFIFO()).toBe(true)
   })
 
   test("rewrap onto the same file changes only the header, and reencrypt all", () => {
@@ -139,69 +188,6 @@ describe("managed KEKs", () => {
     expect([code, error(stderr)]).toEqual([4, "KEY_NOT_FOUND"])
     expect(JSON.parse(keyfold(["kek", "list", "--json"]).stdout.toString()).keks).toHaveLength(before)
   })
-
-  test("the root key rotates, also where a rotation was cut off; a backup restores", () => {
-    const sealed = keyfold(["encrypt", ...pair], { input: "x" }).stdout
-    const first = readFileSync(path("home/root.key"), "utf8")
-    expect(keyfold(["root", "rotate"]).code).toBe(0)
-    expect(readFileSync(path("home/root.key"), "utf8")).not.toBe(first)
-    // As after a crash between the two files: the store is under the new key, which has not its name yet.
-    const second = readFileSync(path("home/root.key"), "utf8")
-    writeFileSync(path("home/root.key.new"), second, { mode: 0o600 })
-    writeFileSync(path("home/root.key"), first, { mode: 0o600 })
-    expect(keyfold(["decrypt", ...pair], { input: sealed }).stdout.toString()).toBe("x")
-    expect(readFileSync(path("home/root.key"), "utf8")).toBe(second)
-    expect(existsSync(path("home/root.key.new"))).toBe(false)
-
-    expect(keyfold(["backup", "--to", "keks.backup"]).code).toBe(0)
-    expect(keyfold(["backup", "--to", "keks.backup"]).code).toBe(2)
-    const restored = ["--home", "restored"]
-    expect(keyfold(["init", "--root-key-file", "home/root.key", ...restored]).code).toBe(0)
-    expect(keyfold(["restore", "--from", "keks.backup", ...restored]).stdout.toString()).toMatch(
-      /Restored \d+ KEKs/,
-    )
-    expect(keyfold(["decrypt", ...pair, ...restored], { input: sealed }).stdout.toString()).toBe("x")
-    expect(keyfold(["restore", "--from", "keks.backup", ...restored]).code).toBe(2)
-    // Under another root key a backup does not open, and the home stays as it was.
-    expect(keyfold(["init", "--home", "other"]).code).toBe(0)
-    expect(error(keyfold(["restore", "--from", "keks.backup", "--home", "other"]).stderr)).toBe(
-      "PERMISSION_DENIED",
-    )
-    expect(keyfold(["encrypt", ...pair, "--home", "other"], { input: "x" }).code).toBe(0)
-  })
-
-  test("a passphrase protects a home, from files", () => {
-    writeFileSync(path("one.pass"), "correct horse\n")
-    writeFileSync(path("two.pass"), "battery staple")
-    const home = ["--home", "secret"]
-    expect(keyfold(["init", "--passphrase-file", "one.pass", ...home]).code).toBe(0)
-    expect(existsSync(path("secret/root.key"))).toBe(false)
-    const sealed = keyfold(["encrypt", ...pair, "--passphrase-file", "one.pass", ...home], {
-      input: "x",
-    }).stdout
-    expect(error(keyfold(["decrypt", ...pair, ...home], { input: sealed }).stderr)).toBe("INVALID_ARGUMENT")
-    expect(
-      error(
-        keyfold(["decrypt", ...pair, "--passphrase-file", "two.pass", ...home], { input: sealed }).stderr,
-      ),
-    ).toBe("PERMISSION_DENIED")
-    expect(
-      keyfold([
-        "root",
-        "passphrase",
-        "--passphrase-file",
-        "one.pass",
-        "--new-passphrase-file",
-        "two.pass",
-        ...home,
-      ]).code,
-    ).toBe(0)
-    expect(
-      keyfold(["decrypt", ...pair, "--passphrase-file", "two.pass", ...home], {
-        input: sealed,
-      }).stdout.toString(),
-    ).toBe("x")
-  })
 })
 
 describe("bad input", () => {
@@ -211,6 +197,14 @@ describe("bad input", () => {
   })
 
   test.each([
+    ["a pair as an argument of its own", ["decrypt", "-c", "a", "value_canary"], 2, "INVALID_ARGUMENT"],
+    ["a mistyped -c", ["decrypt", "--contxt=a=value canary"], 2, "INVALID_ARGUMENT"],
+    ["U+FFFD, as invalid UTF-8 arrives", ["encrypt", "-c", "a=\uFFFD"], 2, "INVALID_CONTEXT"],
+    ["U+FFFD in additional data", ["decrypt", ...pair, "--aad", "\uFFFD"], 2, "INVALID_ARGUMENT"],
+    ["a folder as output", ["encrypt", ...pair, "-o", "."], 2, "INVALID_ARGUMENT"],
+    ["a mistyped home to back up", ["backup", "--home", "hone", "--to", "b"], 2, "INVALID_ARGUMENT"],
+    ["a backup into no folder", ["backup", "--to", "no/where"], 2, "INVALID_ARGUMENT"],
+    ["a backup that is not there", ["restore", "--from", "nothing"], 2, "INVALID_ARGUMENT"],
     ["no command", [], 2, "INVALID_ARGUMENT"],
     ["an unknown command", ["encode"], 2, "INVALID_ARGUMENT"],
     ["an unknown option", ["decrypt", ...pair, "--force"], 2, "INVALID_ARGUMENT"],
@@ -248,12 +242,15 @@ describe("bad input", () => {
       "INVALID_ARGUMENT",
     ],
   ] as const)("%s", (_, args, code, name) => {
-    const run = keyfold(args)
-    expect([run.code, error(run.stderr)]).toEqual([code, name])
-    expect(run.stderr.trim().split("\n")).toHaveLength(1)
-    const json = keyfold([...args, "--json"])
-    if (args[0] !== undefined && args[0] !== "encode") expect(JSON.parse(json.stderr).error.code).toBe(name)
+    const run = keyfold([...args, "--json"])
+    expect([run.code, JSON.parse(run.stderr).error.code]).toEqual([code, name])
+    expect(run.stderr).not.toMatch(/canary/)
     expect(existsSync(path("hone"))).toBe(false)
+  })
+
+  test("without --json an error is one line", () => {
+    const { stderr } = keyfold(["decrypt", ...pair, "--contxt=a=value canary"])
+    expect(stderr).toBe("error INVALID_ARGUMENT: unknown option '--contxt=…'; see keyfold --help\n")
   })
 
   test("an envelope cut here and there, zeros, and text that is none", () => {
@@ -261,6 +258,33 @@ describe("bad input", () => {
       expect(keyfold(["decrypt", ...pair], { input: sealed.subarray(0, length) }).code).toBe(3)
     }
     expect(error(keyfold(["decrypt", ...pair], { input: "S0ZMRA!" }).stderr)).toBe("MALFORMED_ENVELOPE")
+  })
+
+  test("__proto__ is a name like any other", () => {
+    const odd = keyfold(["encrypt", "-c", "__proto__=x"], { input: "y" }).stdout
+    expect(keyfold(["decrypt", "-c", "__proto__=x"], { input: odd }).stdout.toString()).toBe("y")
+    expect(keyfold(["decrypt", "-c", "__proto__=z"], { input: odd }).code).toBe(3)
+  })
+
+  test("a folder as standard input, which Node would read as empty", () => {
+    const { status, stdout, stderr } = spawnSync(
+      "sh",
+      ["-c", `"$0" "$1" encrypt -c a=1 < .`, process.execPath, main],
+      {
+        env,
+      },
+    )
+    expect([status, stdout.length, error(stderr.toString())]).toEqual([2, 0, "INVALID_ARGUMENT"])
+  })
+
+  test("help has examples on every command", () => {
+    const commands = ["encrypt", "decrypt", "inspect", "rewrap", "reencrypt", "init", "backup", "restore"]
+    const nested = ["kek list", "kek rotate", "kek schedule-deletion", "root rotate", "root passphrase"]
+    for (const command of ["", ...commands, ...nested]) {
+      const { code, stdout } = keyfold([...command.split(" ").filter(Boolean), "--help"])
+      expect([code, stdout.toString()]).toEqual([0, expect.stringMatching(/Examples:\n {2}.*keyfold /)])
+    }
+    expect(keyfold(["--version"]).stdout.toString()).toMatch(/^\d+\.\d+\.\d+\n$/)
   })
 
   test("a root key that others can read", () => {
@@ -277,8 +301,14 @@ describe("bad input", () => {
     expect(keyfold(["decrypt", ...pair, "--home", "lost"], { input: sealed }).stderr).toMatch(
       /root key .* is missing/,
     )
-    writeFileSync(path("lost/keks.db"), "not a database at all".repeat(300))
+    const lost = ["--home", "lost"]
+    rmSync(path("lost/keks.db"))
     writeFileSync(path("lost/root.key"), readFileSync(path("home/root.key")), { mode: 0o600 })
+    const gone = keyfold(["decrypt", ...pair, ...lost], { input: sealed })
+    expect([gone.code, gone.stderr]).toEqual([5, expect.stringMatching(/keks.db is missing/)])
+    expect(keyfold(["encrypt", ...pair, ...lost], { input: "x" }).code).toBe(5)
+    expect(existsSync(path("lost/keks.db"))).toBe(false)
+    writeFileSync(path("lost/keks.db"), "not a database at all".repeat(300))
     const { code, stderr } = keyfold(["decrypt", ...pair, "--home", "lost"], { input: sealed })
     expect([code, error(stderr)]).toEqual([5, "STORE_CORRUPT"])
     writeFileSync(path("lost/config.json"), '{"version":2}')

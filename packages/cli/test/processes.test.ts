@@ -1,14 +1,16 @@
 /** What needs time, memory, other processes or a full disk. */
 import { execFileSync, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
+import { createReadStream, existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
+import { pipeline } from "node:stream/promises"
 import { pathToFileURL } from "node:url"
 import { expect, test } from "vitest"
-import { pair, workshop } from "./cli.ts"
+import { ended, pair, workshop } from "./cli.ts"
 
 const { keyfold, start, path, folder, env } = workshop()
 const GIB = 2 ** 30
+const demo = join(import.meta.dirname, "../demo/demo.ts")
 /** A preload that prints the largest memory a process had, on stderr, when it ends. */
 writeFileSync(
   path("rss.mjs"),
@@ -34,8 +36,9 @@ test("1 GiB file to file, and pipe to pipe with a slow reader, within 192 MiB", 
   const fileToFile = keyfold(["reencrypt", ...pair, "-i", "large.kf", "-o", "large.kf"], { env: measured })
   expect(rssMib(fileToFile.stderr)).toBeLessThan(192)
 
-  const decrypting = start(["decrypt", ...pair, "-i", "large.kf"], measured)
+  const decrypting = start(["decrypt", ...pair], measured)
   const decrypted = ended(decrypting)
+  const feeding = pipeline(createReadStream(path("large.kf")), decrypting.stdin)
   const found = createHash("sha256")
   let bytes = 0
   for await (const chunk of decrypting.stdout) {
@@ -43,9 +46,26 @@ test("1 GiB file to file, and pipe to pipe with a slow reader, within 192 MiB", 
     bytes += chunk.length
     if (bytes % 2 ** 26 < chunk.length) await new Promise((resolve) => setTimeout(resolve, 100))
   }
+  await feeding
   expect(bytes).toBe(GIB)
   expect(found.digest("hex")).toBe(expected.digest("hex"))
   expect(rssMib((await decrypted).stderr)).toBeLessThan(192)
+})
+
+test("on a terminal a long work shows how far it has come, and an error ends it on a line of its own", async () => {
+  const terminal = { NODE_OPTIONS: `--import ${pathToFileURL(path("terminal.mjs"))}` }
+  writeFileSync(path("terminal.mjs"), 'Object.defineProperty(process.stderr, "isTTY", { value: true })')
+  writeFileSync(path("long.bin"), Buffer.alloc(2 ** 26))
+  const shown = keyfold(["encrypt", ...pair, "-i", "long.bin", "-o", "long.kf"], { env: terminal })
+  expect([shown.code, shown.stderr]).toEqual([0, expect.stringMatching(/encrypting .*100% \| 64\/64 MiB/s)])
+  const wrong = keyfold(["decrypt", "-c", "a=1", "-i", "long.kf", "-o", "long.bin"], { env: terminal })
+  expect([wrong.code, wrong.stderr]).toEqual([
+    3,
+    expect.stringMatching(/(^|\n)error DECRYPTION_FAILED: .+\n$/),
+  ])
+  expect(keyfold(["inspect", "-i", "long.kf"], { env: terminal }).stderr).toBe("")
+  const shows = spawnSync(process.execPath, [demo, "--mib", "64"], { env: { ...process.env, ...terminal } })
+  expect([shows.status, shows.stderr.toString()]).toEqual([0, expect.stringMatching(/decrypting .*100%/s)])
 })
 
 test("zeros without end are refused at once", async () => {
@@ -65,18 +85,21 @@ test("zeros without end are refused at once", async () => {
   expect(rssMib(stderr)).toBeLessThan(192)
 })
 
-test.each(["SIGINT", "SIGTERM"] as const)("%s in the middle leaves nothing behind", async (signal) => {
-  const run = start(["encrypt", ...pair, "-o", "cut.kf"])
-  const done = ended(run)
-  run.stdin.on("error", () => undefined)
-  run.stdin.write(Buffer.alloc(2 ** 22))
-  await expect
-    .poll(() => readdirSync(folder).some((name) => name.startsWith(".cut.kf")), { timeout: 30_000 })
-    .toBe(true)
-  run.kill(signal)
-  expect((await done).code).toBe(signal === "SIGINT" ? 130 : 143)
-  expect(readdirSync(folder).filter((name) => name.includes("cut.kf"))).toEqual([])
-})
+test.each(["SIGINT", "SIGTERM", "SIGHUP"] as const)(
+  "%s in the middle leaves nothing behind",
+  async (signal) => {
+    const name = `cut-by-${signal}.kf`
+    const run = start(["encrypt", ...pair, "-o", name])
+    const done = ended(run)
+    run.stdin.on("error", () => undefined)
+    run.stdin.write(Buffer.alloc(2 ** 22))
+    const written = () => readdirSync(folder).filter((found) => found.includes(name))
+    await expect.poll(() => written().length, { timeout: 30_000 }).toBe(1)
+    run.kill(signal)
+    expect(await done).toEqual({ code: 130, stderr: "error ABORTED: interrupted: run it again\n" })
+    expect(written()).toEqual([])
+  },
+)
 
 test("a reader that goes away ends it quietly", async () => {
   writeFileSync(path("some.bin"), Buffer.alloc(2 ** 23))
@@ -149,7 +172,6 @@ test("a home on a read-only disk still decrypts nothing wrongly: it says that it
   }
 })
 
-const demo = join(import.meta.dirname, "../demo/demo.ts")
 test.each(["", "encrypt", "inspect", "decrypt", "tamper", "context", "rotate", "disable", "large"])(
   "the demo, with the step '%s' broken, says so",
   (step) => {
@@ -165,11 +187,3 @@ test.each(["", "encrypt", "inspect", "decrypt", "tamper", "context", "rotate", "
 )
 
 test("what the tests wrote is in their folder", () => expect(existsSync(path("large.kf"))).toBe(true))
-
-function ended(run: ReturnType<typeof start>): Promise<{ code: number | null; stderr: string }> {
-  let stderr = ""
-  run.stderr.on("data", (chunk) => {
-    stderr += chunk
-  })
-  return new Promise((resolve) => run.on("close", (code) => resolve({ code, stderr })))
-}

@@ -1,7 +1,9 @@
-import type { Policy } from "@keyfold/core"
+import { KeyfoldError, type Policy } from "@keyfold/core"
 import { aadOf, contextOf } from "../context.ts"
-import { openInput, readAll, writeOutput } from "../files.ts"
+import { openInput, writeOutput } from "../files.ts"
 import { type HomeOptions, homePaths, makeHome, withHome } from "../home.ts"
+import { passphraseFromFile } from "../passphrase.ts"
+import { readAll } from "../streams.ts"
 
 type Options = HomeOptions & {
   context: string[]
@@ -11,6 +13,7 @@ type Options = HomeOptions & {
   policy: Policy
   embedContext?: true
   text?: true
+  json?: true
 }
 
 export async function encrypt(options: Options): Promise<void> {
@@ -22,15 +25,10 @@ export async function encrypt(options: Options): Promise<void> {
     ...aadOf(options.aad),
   }
   const { stream } = await openInput(options.input, "encrypting")
-  const paths = homePaths(options)
-  if (await makeHome(paths)) {
-    console.error(
-      `made the home ${paths.folder}: keep a copy of its root.key elsewhere, without it every KEK is lost`,
-    )
-  }
+  await makeMissingHome(options)
   await withHome(options, async ({ keyfold }) => {
     if (options.text) {
-      const text = await keyfold.encrypt(await readAll(stream, MAX_TEXT_PLAINTEXT), {
+      const text = await keyfold.encrypt(await readAll(stream, MAX_TEXT_PLAINTEXT, tooLong), {
         ...how,
         output: "base64url",
       })
@@ -39,6 +37,24 @@ export async function encrypt(options: Options): Promise<void> {
       await writeOutput(options.output, await keyfold.encryptStream(stream, how))
     }
   })
+}
+
+async function makeMissingHome(options: Options): Promise<void> {
+  const paths = homePaths(options)
+  const passphrase = await passphraseFromFile(options.passphraseFile)
+  if (!(await makeHome(paths, { ...(passphrase !== undefined && { passphrase }) }))) return
+  if (options.json) console.error(JSON.stringify({ home: paths.folder }))
+  else {
+    const root = passphrase === undefined ? "keep a copy of its root.key elsewhere" : "keep its passphrase"
+    console.error(`made the home ${paths.folder}: ${root}, without it every KEK is lost`)
+  }
+}
+
+function tooLong(): KeyfoldError {
+  return new KeyfoldError(
+    "INVALID_ARGUMENT",
+    `--text takes at most ${MAX_TEXT_PLAINTEXT} bytes: leave it out`,
+  )
 }
 
 /** Its text form stays below the format's 256 MiB, in bytes. */

@@ -1,36 +1,42 @@
+import { existsSync } from "node:fs"
 import { readFile } from "node:fs/promises"
 import { KeyfoldError } from "@keyfold/core"
 import { fileFailure } from "../failure.ts"
 import { pathOf } from "../files.ts"
-import { type HomeOptions, homePaths, makeHome, openHome, parseRootKey } from "../home.ts"
+import { type HomeOptions, type HomeRoot, homePaths, makeHome } from "../home.ts"
 import { askPassphrase, passphraseFromFile } from "../passphrase.ts"
+import { parseRootKey } from "../root-key-files.ts"
 
 type Options = HomeOptions & { passphrase?: true; rootKeyFile?: string; json?: true }
 
 export async function init(options: Options): Promise<void> {
   const paths = homePaths(options)
-  const withPassphrase = options.passphrase || options.passphraseFile !== undefined
-  if (withPassphrase && options.rootKeyFile !== undefined) {
+  const explicit = options.passphrase || options.passphraseFile !== undefined
+  if (explicit && options.rootKeyFile !== undefined) {
     throw new KeyfoldError("INVALID_ARGUMENT", "a home has a passphrase or a root key file, not both")
   }
-  const made = await makeHome(paths, {
-    ...(withPassphrase && {
-      passphrase: (await passphraseFromFile(options.passphraseFile)) ?? (await askPassphrase("new")),
-    }),
-    ...(options.rootKeyFile !== undefined && { rootKey: await readKey(options.rootKeyFile) }),
-  })
-  if (!made) {
-    throw new KeyfoldError("INVALID_ARGUMENT", `there is a keyfold home at ${paths.folder} already`)
-  }
-  await (await openHome(options)).close()
+  if (existsSync(paths.config)) throw thereIsOne(paths.folder)
+  const root = await rootOf(options)
+  if (!(await makeHome(paths, root))) throw thereIsOne(paths.folder)
   if (options.json)
-    console.log(JSON.stringify({ home: paths.folder, root: withPassphrase ? "passphrase" : "key" }))
+    console.log(JSON.stringify({ home: paths.folder, root: "passphrase" in root ? "passphrase" : "key" }))
   else {
-    const root = withPassphrase ? "Its passphrase opens it" : `Its root key is ${paths.rootKey}`
+    const opener = "passphrase" in root ? "Its passphrase opens it" : `Its root key is ${paths.rootKey}`
     console.log(
-      `Made the home ${paths.folder}.\n${root}: keep a copy elsewhere, for without it every KEK is lost.`,
+      `Made the home ${paths.folder}.\n${opener}: keep a copy elsewhere, for without it every KEK is lost.`,
     )
   }
+}
+
+async function rootOf({ rootKeyFile, passphraseFile, passphrase }: Options): Promise<HomeRoot> {
+  if (rootKeyFile !== undefined) return { rootKey: await readKey(rootKeyFile) }
+  const given = await passphraseFromFile(passphraseFile)
+  if (given !== undefined) return { passphrase: given }
+  return passphrase ? { passphrase: await askPassphrase("new") } : {}
+}
+
+function thereIsOne(folder: string): KeyfoldError {
+  return new KeyfoldError("INVALID_ARGUMENT", `there is a keyfold home at ${folder} already`)
 }
 
 async function readKey(path: string): Promise<Uint8Array> {

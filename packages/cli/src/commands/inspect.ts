@@ -1,7 +1,7 @@
 import type { EnvelopeFacts } from "@keyfold/core"
 import { createKeyfold } from "@keyfold/core"
 import { openEnvelopeInput } from "../envelope-input.ts"
-import { MAX_HEADER_BYTES, readHead } from "../header-input.ts"
+import { readHead } from "../header-input.ts"
 
 type Options = { input?: string; json?: true }
 
@@ -13,10 +13,11 @@ export async function inspect(options: Options): Promise<void> {
 async function factsOf(path: string | undefined): Promise<EnvelopeFacts> {
   // Looking needs no key: a router that has none.
   const keyfold = createKeyfold({ router: { forWriting: () => [], forReading: () => [] } })
-  const envelope = await openEnvelopeInput(path, "reading")
+  const envelope = await openEnvelopeInput(path)
   if (envelope.form === "text") return keyfold.inspect(envelope.text)
   const { head, total } = await readHead(envelope.stream, envelope.size)
-  return keyfold.inspect(head, total ?? Math.min(head.length, MAX_HEADER_BYTES))
+  // Where nobody can tell how long a pipe is, only the header is described.
+  return keyfold.inspect(head, total ?? keyfold.inspect(head).headerBytes)
 }
 
 /** The facts as a small table; shared with the demo. */

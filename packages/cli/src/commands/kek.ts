@@ -18,7 +18,7 @@ export async function list(options: Options): Promise<void> {
       if (options.json) found.push(info)
       else await print(info, found)
     }
-    if (options.json) console.log(JSON.stringify({ keks: found }))
+    if (options.json) console.log(JSON.stringify({ keks: found.map(toJson) }))
     else await printTable(found, true)
   })
 }
@@ -33,13 +33,21 @@ export async function change(name: Change, options: Options): Promise<void> {
       "schedule-deletion": () => managed.scheduleDeletion(keyId, Number(options.days)),
       "cancel-deletion": () => managed.cancelDeletion(keyId),
     }[name]()
-    if (options.json) console.log(JSON.stringify(info))
-    else {
+    if (options.json) {
+      // A change does not tell how often a KEK was used; a list does.
+      const { wraps: _, unwraps: _unwraps, lastUsedAt: _last, ...state } = info
+      console.log(JSON.stringify(state))
+    } else {
       const until =
         info.deletionAt === undefined ? "" : `, to be destroyed on ${info.deletionAt.toISOString()}`
       console.log(`KEK ${info.keyId}: version ${info.version}, ${info.state}${until}`)
     }
   })
+}
+
+/** With one kind of time; a KEK that was never used has no last one. */
+function toJson({ lastUsedAt, ...info }: ManagedKeyInfo): object {
+  return { ...info, ...(lastUsedAt > 0 && { lastUsedAt: new Date(lastUsedAt) }) }
 }
 
 async function oneKeyId(managed: ManagedProvider, { keyId, context }: Options): Promise<string> {

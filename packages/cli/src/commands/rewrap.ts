@@ -1,9 +1,10 @@
 import type { Policy } from "@keyfold/core"
 import { type OpeningOptions, openingOf } from "../context.ts"
 import { openEnvelopeInput } from "../envelope-input.ts"
-import { prefixed, without, writeOutput } from "../files.ts"
+import { writeOutput } from "../files.ts"
 import { readHead } from "../header-input.ts"
 import { type HomeOptions, withHome } from "../home.ts"
+import { prefixed, without } from "../streams.ts"
 
 type Options = HomeOptions & OpeningOptions & { input?: string; output?: string; policy?: Policy }
 

@@ -1,15 +1,17 @@
 import { rm } from "node:fs/promises"
 import { KeyfoldError } from "@keyfold/core"
-import { acceptNewRootKey, type HomeOptions, withHome, writeNewRootKey } from "../home.ts"
+import { type HomeOptions, withLockedHome } from "../home.ts"
 import { askPassphrase, passphraseFromFile } from "../passphrase.ts"
+import { settleRootKey, writeNewRootKey } from "../root-key-files.ts"
 
 type Options = HomeOptions & { newPassphraseFile?: string; json?: true }
 
+/** Whatever ends this in the middle, one of the two files opens the store, and the next command finds it. */
 export async function rotate(options: Options): Promise<void> {
-  await withHome(options, async ({ paths, managed }) => {
+  await withLockedHome(options, async ({ paths, managed }) => {
     const key = await writeNewRootKey(paths)
     await managed.changeRoot({ key })
-    await acceptNewRootKey(paths)
+    await settleRootKey(paths, paths.newRootKey)
     report(
       options,
       "key",
@@ -19,17 +21,20 @@ export async function rotate(options: Options): Promise<void> {
 }
 
 export async function passphrase(options: Options): Promise<void> {
-  await withHome(options, async ({ paths, managed }) => {
-    const passphrase =
-      options.newPassphraseFile === undefined
-        ? await askPassphrase("new")
-        : await passphraseFromFile(options.newPassphraseFile)
-    if (!passphrase) throw new KeyfoldError("INVALID_ARGUMENT", "a passphrase must not be empty")
+  await withLockedHome(options, async ({ paths, managed }) => {
+    const passphrase = (await passphraseFromNewFile(options)) ?? (await askPassphrase("new"))
     await managed.changeRoot({ passphrase })
     // It opens nothing any more.
     await rm(paths.rootKey, { force: true })
     report(options, "passphrase", "The passphrase opens this home from now on.")
   })
+}
+
+/** The current passphrase may be named in the environment, which must not be taken for the new one. */
+async function passphraseFromNewFile({ newPassphraseFile }: Options): Promise<string | undefined> {
+  if (newPassphraseFile === "")
+    throw new KeyfoldError("INVALID_ARGUMENT", "--new-passphrase-file names no file")
+  return newPassphraseFile === undefined ? undefined : passphraseFromFile(newPassphraseFile)
 }
 
 function report({ json }: Options, root: "key" | "passphrase", text: string): void {
