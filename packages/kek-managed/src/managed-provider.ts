@@ -58,6 +58,8 @@ export type ManagedKeyInfo = KekUsage & {
  */
 export interface ManagedProvider extends KekProvider {
   readonly id: typeof MANAGED_PROVIDER_ID
+  /** Keeps data apart: what was written in one opens in no other. */
+  readonly environment: string
   kek(keyId: string): Kek
   /** The KEK of a pair, made now if there is none: exactly once, also between processes. @throws `NO_ROUTE` where the pair is closed */
   kekFor(pair: Pair): Kek | Promise<Kek>
@@ -180,6 +182,7 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
 
   const provider: ManagedProvider = {
     id: MANAGED_PROVIDER_ID,
+    environment,
     kek,
     kekFor: (pair) =>
       pairs.get(pair) ??

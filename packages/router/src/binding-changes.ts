@@ -19,6 +19,8 @@ export type NewBinding = {
   /** Those with which the provider made the KEK. */
   readonly options?: Readonly<Record<string, unknown>>
   readonly expectedRegion?: string | undefined
+  /** Of leases on the CMK, in milliseconds, at most 3,600,000; 0, which is off, unless told. */
+  readonly leaseTtlMs?: number
   /** Default `active`. */
   readonly state?: "pending" | "active"
 }
@@ -54,10 +56,11 @@ export async function addBinding(
   change: ChangeOptions,
 ): Promise<Binding> {
   const own = ownFields(draft, "a new binding") as NewBinding
-  const { id, match, owner, options = {}, expectedRegion, state = "active" } = own
+  const { id, match, owner, options = {}, expectedRegion, leaseTtlMs, state = "active" } = own
   if (state !== "active" && state !== "pending") throw invalid("a new binding is pending or active")
   const entry = { ...identity(kek), owner, options, publicKey: false, companion: undefined }
-  const bare = parseBinding({ id, match, ...entry, state: "pending", expectedRegion, history: [] })
+  const draftBinding = { id, match, ...entry, leaseTtlMs, state: "pending", expectedRegion, history: [] }
+  const bare = parseBinding(draftBinding)
   const others = existing.map(parseBinding)
   const former = others.find(({ binding }) => binding.id === id)
   for (const other of others) {

@@ -1,4 +1,5 @@
 import { type KeyContext, KeyfoldError, MANAGED_PROVIDER_ID, type Pair, parseContext } from "@keyfold/core"
+import { checkLeaseTtl } from "./leased.ts"
 import { copyPlain, type Fields, invalid, ownFields } from "./plain-data.ts"
 
 /** A key of a provider, with whose it is and how it is reached. */
@@ -14,6 +15,8 @@ export type KeyEntry = {
   readonly publicKey: boolean
   /** Key id of the companion; set if and only if `publicKey`. */
   readonly companion: string | undefined
+  /** How long the CMK is not asked again under a lease, in milliseconds, at most 3,600,000; 0 is no leases. */
+  readonly leaseTtlMs: number
 }
 
 /** A former entry. It only unwraps. That of a displaced managed KEK has the owner `""` and no options. */
@@ -115,7 +118,8 @@ export function checkOverlap(a: ParsedBinding, b: ParsedBinding): void {
   )
 }
 
-function parseEntry({ provider, keyId, owner, options, publicKey, companion }: Fields): KeyEntry {
+function parseEntry(fields: Fields): KeyEntry {
+  const { provider, keyId, owner, options, publicKey, companion, leaseTtlMs = 0 } = fields
   if (typeof provider !== "string" || !PROVIDER_ID.test(provider)) {
     throw invalid(`a binding names a provider: ${PROVIDER_ID.source}`)
   }
@@ -131,6 +135,7 @@ function parseEntry({ provider, keyId, owner, options, publicKey, companion }: F
     ? typeof companion === "string" && MANAGED_KEY_ID.test(companion)
     : companion === undefined
   if (!fits) throw invalid("a public-key binding has a companion, the id of a managed KEK, and no other has")
+  checkLeaseTtl(leaseTtlMs)
   return {
     provider,
     keyId,
@@ -138,6 +143,7 @@ function parseEntry({ provider, keyId, owner, options, publicKey, companion }: F
     options: copyPlain(ownFields(options, "a binding's options")) as KeyEntry["options"],
     publicKey,
     companion: companion as string | undefined,
+    leaseTtlMs,
   }
 }
 
@@ -172,7 +178,13 @@ function isState(value: unknown): value is Binding["state"] {
 }
 
 function isText(value: unknown): value is string {
-  return typeof value === "string" && value !== "" && value.length <= MAX_TEXT && value.isWellFormed()
+  return (
+    typeof value === "string" &&
+    value !== "" &&
+    value.isWellFormed() &&
+    value.length <= MAX_TEXT_BYTES &&
+    new TextEncoder().encode(value).length <= MAX_TEXT_BYTES
+  )
 }
 
 function isVersion(value: unknown): value is number {
@@ -183,5 +195,5 @@ function isVersion(value: unknown): value is number {
 const PROVIDER_ID = /^[a-z0-9-]{1,32}$/
 const KEY_ID = /^[!-~]{1,1024}$/
 const MANAGED_KEY_ID = /^[0-9a-f]{32}$/
-/** UTF-16 units; the scope digest of docs/format.md holds an owner of at most 65,535 bytes. */
-const MAX_TEXT = 1024
+/** Of UTF-8: as long as an owner in the scope of a lease key may be (docs/format.md, "Wrap binding"). */
+const MAX_TEXT_BYTES = 1024

@@ -8,46 +8,45 @@ import {
 } from "@keyfold/core"
 import { LRUCache } from "lru-cache"
 import type { Binding, KeyEntry } from "./binding.ts"
+import { leased } from "./leased.ts"
 import type { ManagedKeks } from "./managed-keks.ts"
 import { invalid } from "./plain-data.ts"
-
-/** What a decorator may know of the entry that a KEK serves. */
-export type DecoratedEntry = KeyEntry & {
-  /** The pairs its wraps cover, sorted by name. */
-  readonly covered: readonly Pair[]
-}
-
-/** Puts something, such as a lease, before a CMK. Its KEK has the same provider id and key id. */
-export type Decorate = (kek: Kek, entry: DecoratedEntry) => Kek
+import { type ResilienceOptions, resilient } from "./resilient.ts"
 
 /**
- * The KEKs of bindings and of their history. Equal entries have one KEK, so that what a decorator keeps outlives the
- * list it was read from. One that cannot be made is there all the same: it is matched, and fails when it is used.
+ * The KEKs of bindings and of their history, each CMK behind retries, a breaker and leases. Equal entries have one KEK,
+ * so that what those keep outlives the list an entry was read from. One that cannot be made is there all the same: it is matched, and fails when it is used.
  */
 export class EntryKeks {
   readonly #managed: ManagedKeks | undefined
   readonly #providers: ReadonlyMap<string, KekProvider>
-  readonly #decorate: Decorate
+  readonly #environment: string
+  readonly #resilience: ResilienceOptions | false
   readonly #made = new LRUCache<string, Kek>({ max: MAX_MADE })
 
   /** @throws KeyfoldError `INVALID_ARGUMENT` where two providers have one id, or one has that of managed KEKs */
-  constructor(managed: ManagedKeks | undefined, providers: readonly KekProvider[], decorate: Decorate) {
+  constructor(
+    managed: ManagedKeks | undefined,
+    providers: readonly KekProvider[],
+    environment: string,
+    resilience: ResilienceOptions | false,
+  ) {
     this.#managed = managed
     this.#providers = new Map(providers.map((provider) => [provider.id, provider]))
-    this.#decorate = decorate
+    this.#environment = environment
+    this.#resilience = resilience
     if (this.#providers.size !== providers.length)
       throw invalid("two providers have the same id: give each once")
     if (this.#providers.has(MANAGED_PROVIDER_ID)) throw invalid("the managed provider is the option managed")
   }
 
   of(entry: KeyEntry, covered: readonly Pair[]): Kek {
-    const { provider, keyId, owner, options, publicKey, companion } = entry
+    const { provider, keyId, owner, options, leaseTtlMs } = entry
     if (provider === MANAGED_PROVIDER_ID) return this.managed(keyId, covered)
-    const decorated: DecoratedEntry = { provider, keyId, owner, options, publicKey, companion, covered }
-    const key = JSON.stringify(decorated)
+    const key = JSON.stringify([provider, keyId, owner, options, leaseTtlMs, covered])
     const known = this.#made.get(key)
     if (known !== undefined) return known
-    const kek = this.#make(decorated)
+    const kek = this.#make(entry, covered)
     this.#made.set(key, kek)
     return kek
   }
@@ -58,8 +57,7 @@ export class EntryKeks {
     return new RefusingKek(key, covered, "NO_ROUTE", "it needs the managed provider: give it to createRouter")
   }
 
-  #make(entry: DecoratedEntry): Kek {
-    const { covered } = entry
+  #make(entry: KeyEntry, covered: readonly Pair[]): Kek {
     const provider = this.#providers.get(entry.provider)
     if (provider === undefined) {
       return new RefusingKek(
@@ -70,12 +68,15 @@ export class EntryKeks {
       )
     }
     try {
-      const kek = this.#decorate(provider.kek(entry.keyId, entry.options), entry)
-      if (kek.providerId === entry.provider && kek.keyId === entry.keyId) return kek
+      const native = provider.kek(entry.keyId, entry.options)
+      if (native.providerId === entry.provider && native.keyId === entry.keyId) {
+        const kek = this.#resilience === false ? native : resilient(native, this.#resilience)
+        const { owner, leaseTtlMs: ttlMs } = entry
+        return leased(kek, { owner, covered, environment: this.#environment, ttlMs })
+      }
     } catch (error) {
       const code = error instanceof KeyfoldError ? error.code : "UNKNOWN"
-      const why =
-        error instanceof KeyfoldError ? error.message : "its provider or decorator failed; see the cause"
+      const why = error instanceof KeyfoldError ? error.message : "its provider failed; see the cause"
       return new RefusingKek(entry, covered, code, why, error)
     }
     return new RefusingKek(

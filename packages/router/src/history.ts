@@ -12,7 +12,7 @@ import type { ManagedKeks } from "./managed-keks.ts"
 
 /** History with the present key of a binding, which takes its place there whole. */
 export function withFormerKey(binding: Binding): readonly HistoryEntry[] {
-  const { match, provider, keyId, owner, options, publicKey, companion, history } = binding
+  const { match, provider, keyId, owner, options, publicKey, companion, leaseTtlMs, history } = binding
   return withEntry(history, {
     match,
     pairs: Object.keys(match),
@@ -22,6 +22,7 @@ export function withFormerKey(binding: Binding): readonly HistoryEntry[] {
     options,
     publicKey,
     companion,
+    leaseTtlMs,
     lastVersion: undefined,
     closedAt: new Date().toISOString(),
   })
@@ -95,6 +96,7 @@ function managedEntry(
     options: {},
     publicKey: false,
     companion: undefined,
+    leaseTtlMs: 0,
     lastVersion,
     closedAt: new Date().toISOString(),
   }

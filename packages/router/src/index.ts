@@ -11,6 +11,7 @@ export {
   withoutHistory,
 } from "./binding-changes.ts"
 export type { BindingLookup } from "./binding-source.ts"
-export type { Decorate, DecoratedEntry } from "./entry-keks.ts"
+export { type LeaseOptions, leased } from "./leased.ts"
 export type { ManagedKeks } from "./managed-keks.ts"
+export { type ResilienceOptions, resilient } from "./resilient.ts"
 export { type BindingRouter, createRouter, type RouterOptions } from "./router.ts"

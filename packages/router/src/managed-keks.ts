@@ -2,6 +2,8 @@ import type { Kek, Pair } from "@keyfold/core"
 
 /** What routing and changes of bindings need of the managed provider; that of `@keyfold/kek-managed` has it all. */
 export interface ManagedKeks {
+  /** Keeps data apart: what was written in one opens in no other. */
+  readonly environment: string
   kek(keyId: string): Kek
   /** The KEK of a pair, made now if there is none. @throws KeyfoldError `NO_ROUTE` where the pair is closed */
   kekFor(pair: Pair): Kek | Promise<Kek>

@@ -10,10 +10,11 @@ import {
 } from "@keyfold/core"
 import type { Binding } from "./binding.ts"
 import { type BindingLookup, bindingSource } from "./binding-source.ts"
-import { type Decorate, EntryKeks } from "./entry-keks.ts"
+import { EntryKeks } from "./entry-keks.ts"
 import type { ManagedKeks } from "./managed-keks.ts"
 import { invalid, ownFields } from "./plain-data.ts"
 import { type Plan, planOf } from "./plan.ts"
+import type { ResilienceOptions } from "./resilient.ts"
 
 export type RouterOptions = {
   /** Serves the pairs that no binding matches. Without it such a context has no route. */
@@ -27,8 +28,10 @@ export type RouterOptions = {
    * 60,000; 0 asks every time.
    */
   readonly bindingTtlMs?: number
-  /** Puts a decorator, such as a lease, before each CMK. */
-  readonly decorate?: Decorate
+  /** How calls to each CMK are bounded; `false` leaves that to the provider. */
+  readonly resilience?: ResilienceOptions | false
+  /** Keeps leased data apart; only where there is no managed provider, whose own counts. Default `default`. */
+  readonly environment?: string
 }
 
 export interface BindingRouter extends Router {
@@ -43,8 +46,11 @@ export interface BindingRouter extends Router {
  */
 export function createRouter(options: RouterOptions): BindingRouter {
   const own = ownFields(options, "what createRouter is given") as RouterOptions
-  const { managed, providers = [], bindings = [], bindingTtlMs = 1000, decorate = (kek) => kek } = own
-  const keks = new EntryKeks(managed, providers, decorate)
+  const { managed, providers = [], bindings = [], bindingTtlMs = 1000, resilience = {} } = own
+  const environment = managed?.environment ?? own.environment ?? "default"
+  if (own.environment !== undefined && own.environment !== environment)
+    throw invalid("the environment is that of the managed provider: leave it out")
+  const keks = new EntryKeks(managed, providers, environment, resilience)
   const source = bindingSource(bindings, bindingTtlMs, (found, context) => planOf(found, context, keks))
   const needsCompanion = ({ publicKey, state }: Binding) => publicKey && state !== "removed"
   if (managed === undefined && typeof bindings !== "function" && bindings.some(needsCompanion)) {
