@@ -20,7 +20,7 @@ export type AwsKmsTarget = {
 
 export type AwsKmsOptions = {
   /**
-   * Where clients come from: `awsKmsClients()`, or your own. Yours should have `maxAttempts: 1`, for the provider
+   * Where clients come from: `awsKmsClients()`, or your own. Yours should have `maxAttempts: 1`, for the router
    * tries again itself, and a request handler with `throwOnRequestTimeout`.
    */
   readonly clients: { readonly clientFor: (target: AwsKmsTarget) => AwsKmsClient }

@@ -26,7 +26,7 @@ export type AwsKmsClients = {
 
 /**
  * Clients of the AWS SDK, one per region, endpoint, role and external id, all on one pool of connections. They do
- * not retry, for the provider does, and they give up a request that takes too long instead of only logging it.
+ * not retry, for the router does, and they give up a request that takes too long instead of only logging it.
  * @throws KeyfoldError `INVALID_ARGUMENT` for a bad time-out or endpoint
  */
 export function awsKmsClients({

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises"
 import { KeyfoldError } from "@keyfold/core"
 import type { AwsKmsClient, RegionalKey } from "./aws-kms.ts"
 import { toFailure } from "./failure.ts"
@@ -13,32 +12,22 @@ export type RegionalCall<Reply> = {
 }
 
 /**
- * Makes a call, again in the same region where AWS KMS throttles, in the next one where it is out, three times in
- * all and in each region at least once. A denial, or any other answer about the key, is final in whatever region.
+ * Makes a call, and where a region is out makes it in the next one, once in each. A denial, or any other answer about
+ * the key, is final in whatever region. Trying again later is up to the caller (`resilient` of `@keyfold/router`).
  * @throws KeyfoldError the last failure, with the denied action, who can mend it and how
  */
 export async function callInRegions<Reply>(
   keys: readonly RegionalKey[],
   call: RegionalCall<Reply>,
 ): Promise<Reply> {
-  const tries = Math.max(MAX_TRIES, keys.length)
-  let region = 0
-  for (let left = tries - 1; ; left--) {
-    const key = keys[region % keys.length] as RegionalKey
-    let failure: KeyfoldError
+  for (let i = 0; ; i++) {
+    const isLast = i === keys.length - 1
     try {
-      return await attempt(key, call, keys.length > 1 && left > 0)
+      return await attempt(keys[i] as RegionalKey, call, !isLast)
     } catch (error) {
-      failure = call.signal?.aborted ? aborted(call.signal) : toFailure(error, call.action)
-    }
-    const { code, retryAfterMs = 0 } = failure
-    const isOutage = code === "UNAVAILABLE" || (code === "TIMEOUT" && keys.length > 1)
-    const canWait = code === "THROTTLED" && retryAfterMs <= MAX_WAIT_MS
-    if (left === 0 || !(isOutage || canWait)) throw failure
-    if (isOutage) region++
-    // Full jitter, so that many callers do not come back at once; none before another region is asked.
-    if (region % keys.length === 0 || canWait) {
-      await pause(Math.max(retryAfterMs, Math.random() * PAUSE_MS * (tries - left)), call.signal)
+      const failure = call.signal?.aborted ? aborted(call.signal) : toFailure(error, call.action)
+      const isOutage = failure.code === "UNAVAILABLE" || failure.code === "TIMEOUT"
+      if (isLast || !isOutage) throw failure
     }
   }
 }
@@ -61,20 +50,9 @@ async function attempt<Reply>(
   }
 }
 
-async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => {}) // the next try finds the signal fired
-}
-
 /** The engine aborts with the failure to report; another caller with any reason. */
 function aborted(signal: AbortSignal): KeyfoldError {
   return signal.reason instanceof KeyfoldError
     ? signal.reason
     : new KeyfoldError("ABORTED", "the call was aborted by its caller", { cause: signal.reason })
 }
-
-/** As many as the SDK itself would make. */
-const MAX_TRIES = 3
-/** Longest first pause in milliseconds; the second is twice as long. */
-const PAUSE_MS = 100
-/** A longer wait than this, in milliseconds, is the caller's to decide. */
-const MAX_WAIT_MS = 1_000

@@ -294,7 +294,7 @@ describe("a multi-Region key", () => {
     for (const each of [keyId, replica]) emulator.inject({ kind: "reset" }, { keyId: each })
     const start = emulator.calls.length
     expect((await failureOf(() => kek.wrap(SECRET, contextOf(), {}))).code).toBe("UNAVAILABLE")
-    expect(emulator.calls.slice(start).map((call) => call.keyId)).toEqual([keyId, replica, keyId])
+    expect(emulator.calls.slice(start).map((call) => call.keyId)).toEqual([keyId, replica])
   })
 })
 
@@ -311,7 +311,7 @@ describe("failures", () => {
     expect(failure.fix).toMatch(fix)
   })
 
-  test("a Retry-After that is too long to wait for is handed on", async () => {
+  test("Retry-After is handed on", async () => {
     const keyId = emulator.createKey()
     emulator.inject({ kind: "throttle", retryAfterSeconds: 30 }, { keyId })
     const start = emulator.calls.length
@@ -320,9 +320,10 @@ describe("failures", () => {
     expect(callsSince(start)).toHaveLength(1)
   })
 
-  test("one outage is ridden out", async () => {
+  test("nothing is tried again here", async () => {
     const keyId = emulator.createKey()
-    emulator.inject({ kind: "server-error" }, { keyId, times: 2 })
+    emulator.inject({ kind: "server-error" }, { keyId, times: 1 })
+    expect((await failureOf(() => kekOf(keyId).wrap(SECRET, contextOf(), {}))).code).toBe("UNAVAILABLE")
     await roundTrip(kekOf(keyId))
   })
 
@@ -397,8 +398,6 @@ test("describe tells what DescribeKey says", async () => {
 test("nothing keeps the process alive: no connection, and no timer of a call that was aborted", async () => {
   const hung = emulator.createKey()
   emulator.inject({ kind: "hang" }, { keyId: hung })
-  const throttled = emulator.createKey()
-  emulator.inject({ kind: "throttle", retryAfterSeconds: 1 }, { keyId: throttled })
   const script = `
     import { awsKms, awsKmsClients } from "@keyfold/kek-aws-kms"
     const provider = awsKms({ clients: awsKmsClients({ credentials: ${JSON.stringify(emulator.credentials)} }) })
@@ -409,7 +408,6 @@ test("nothing keeps the process alive: no connection, and no timer of a call tha
     }
     await call(${JSON.stringify(emulator.createKey())})
     await call(${JSON.stringify(hung)}, AbortSignal.timeout(100))
-    await call(${JSON.stringify(throttled)}, AbortSignal.timeout(100))
     const endedAt = performance.now()
     process.on("exit", () => console.log(performance.now() - endedAt < 300 ? "ended at once" : "was kept alive"))`
   const flags = process.features.typescript ? [] : ["--experimental-strip-types"] // Node 22 needs to be asked
@@ -420,7 +418,7 @@ test("nothing keeps the process alive: no connection, and no timer of a call tha
       cwd: import.meta.dirname,
     },
   )
-  expect(stdout.trim().split("\n")).toEqual(["ok", "ABORTED", "ABORTED", "ended at once"])
+  expect(stdout.trim().split("\n")).toEqual(["ok", "ABORTED", "ended at once"])
 })
 
 test("many calls at once share the connections and all succeed", async () => {

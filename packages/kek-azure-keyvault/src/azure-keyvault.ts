@@ -16,7 +16,7 @@ export type AzureKeyVaultOptions = ConnectionOptions & {
    * name one.
    */
   readonly hosts?: Readonly<Record<string, string>>
-  /** Bound of each wrap, unwrap or describe, its tries included, in milliseconds; 10,000 unless told. */
+  /** Bound of each wrap, unwrap or describe, in milliseconds; 10,000 unless told. */
   readonly timeoutMs?: number
 }
 

@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises"
 import type { TokenCredential } from "@azure/core-auth"
 import {
   createDefaultHttpClient,
@@ -58,33 +57,27 @@ export class VaultClient {
     { tlsOptions, proxyOptions }: ConnectionOptions,
     timeoutMs: number,
   ) {
-    this.#tokens = new TokenSource(credential, timeoutMs)
+    // A little less, so that a token endpoint that hangs is named, and not the vault.
+    this.#tokens = new TokenSource(credential, Math.ceil(timeoutMs * 0.9))
     this.#timeoutMs = timeoutMs
     if (tlsOptions !== undefined) this.#pipeline.addPolicy(tlsPolicy(tlsOptions))
     if (proxyOptions !== undefined) this.#pipeline.addPolicy(proxyPolicy(proxyOptions))
   }
 
   /**
-   * Makes a call, in at most three tries: again only where Key Vault was out, or its answer not readable.
+   * Makes a call, once: trying again is up to the caller (`resilient` of `@keyfold/router`).
    * @throws KeyfoldError the failure, with the denied action, who can mend it and how
    */
   async call<Result>(call: VaultCall<Result>): Promise<Result> {
     const timeout = AbortSignal.timeout(this.#timeoutMs)
     const signal = call.signal === undefined ? timeout : AbortSignal.any([call.signal, timeout])
-    for (let triesLeft = MAX_TRIES - 1; ; triesLeft--) {
-      let failure: KeyfoldError
-      try {
-        signal.throwIfAborted()
-        const token = await this.#tokens.get(call.resource, call.tenantId, signal)
-        return call.read(await this.#send(call, token, signal))
-      } catch (error) {
-        if (call.signal?.aborted) throw aborted(call.signal)
-        if (timeout.aborted) throw timedOut(error)
-        failure = toFailure(error, call.permission)
-      }
-      if (triesLeft === 0 || failure.code !== "UNAVAILABLE") throw failure
-      // Full jitter, so that many callers do not come back at once.
-      await pause(Math.random() * PAUSE_MS * (MAX_TRIES - triesLeft), signal)
+    try {
+      signal.throwIfAborted()
+      const token = await this.#tokens.get(call.resource, call.tenantId, signal)
+      return call.read(await this.#send(call, token, signal))
+    } catch (error) {
+      if (call.signal?.aborted) throw aborted(call.signal)
+      throw timeout.aborted ? timedOut(error) : toFailure(error, call.permission)
     }
   }
 
@@ -114,11 +107,6 @@ export class VaultClient {
       headers.delete("authorization")
     }
   }
-}
-
-/** An abort ends the pause, and the next try before it begins. */
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  await sleep(ms, undefined, { signal }).catch(() => {})
 }
 
 /** The engine aborts with the failure to report; another caller with any reason. */
@@ -165,7 +153,3 @@ function parse(text: string): VaultReply | undefined {
 
 /** The first one that Managed HSM and Key Vault share all that is used here. */
 const API_VERSION = "7.4"
-/** As many as cloud SDKs make: a broken connection mends by the second. */
-const MAX_TRIES = 3
-/** Longest first pause in milliseconds; the second may be twice as long. */
-const PAUSE_MS = 100

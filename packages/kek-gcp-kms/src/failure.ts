@@ -11,6 +11,19 @@ export function toFailure(error: unknown, permission?: string): KeyfoldError {
   return new KeyfoldError(code, `${what}: ${fix}`, { ...details, fix, cause: error })
 }
 
+/** What a reply is whose checksums do not hold. */
+export function damagedReply(): KeyfoldError {
+  const { code, what, fix, ...details } = DAMAGED_REPLY
+  return new KeyfoldError(code, `${what}: ${fix}`, { ...details, fix, cause: DAMAGED_REPLY })
+}
+
+/** Whether a checksum told, here or there, that what was sent is not what came. */
+export function isDamage(error: unknown): boolean {
+  if (error instanceof KeyfoldError) return error.cause === DAMAGED_REPLY
+  const status = statusOf(error)
+  return status.code === GRPC.invalidArgument && isDamagedRequest(status)
+}
+
 type Explanation = {
   readonly code: FailureCode
   readonly what: string
@@ -52,8 +65,12 @@ function withoutStatus(status: Status): Explanation {
   return status.message.includes("Getting metadata from plugin failed") ? NO_TOKEN : UNNAMED
 }
 
+function isDamagedRequest({ message }: Status): boolean {
+  return message.includes("The checksum in field")
+}
+
 function refusedArgument(status: Status, permission: string | undefined): Explanation {
-  if (status.message.includes("The checksum in field")) return DAMAGED_REQUEST
+  if (isDamagedRequest(status)) return DAMAGED_REQUEST
   // The key's name and all lengths are ours, so what Decrypt can refuse is the ciphertext or the binding.
   const onDecrypt = permission === "cloudkms.cryptoKeyVersions.useToDecrypt"
   return onDecrypt || status.message.includes("Decryption failed") ? WRONG_CIPHERTEXT : BAD_REQUEST
@@ -170,6 +187,10 @@ const DAMAGED_REQUEST: Explanation = {
   what: "the request was damaged on its way to Cloud KMS",
   fix: "try again later, and look for a proxy that changes the traffic",
   side: "network",
+}
+const DAMAGED_REPLY: Explanation = {
+  ...DAMAGED_REQUEST,
+  what: "a checksum of Cloud KMS's answer does not hold",
 }
 const NO_TOKEN: Explanation = {
   code: "UNAVAILABLE",

@@ -122,7 +122,8 @@ test("another purpose is no key to wrap with", async () => {
   expect(await kek.describe({})).toMatchObject({ publicKey: true, state: "unavailable", keyVersion: 0 })
 })
 
-const faults: readonly [name: string, fault: Fault, expected: object, calls: number][] = [
+type Calls = number | { readonly wrap: number; readonly unwrap: number }
+const faults: readonly [name: string, fault: Fault, expected: object, calls: Calls][] = [
   ["throttled", { kind: "throttle" }, { code: "THROTTLED", retryAfterMs: undefined }, 1],
   [
     "throttled for 7 s",
@@ -130,10 +131,11 @@ const faults: readonly [name: string, fault: Fault, expected: object, calls: num
     { code: "THROTTLED", retryAfterMs: 7000 },
     1,
   ],
-  ["an internal error", { kind: "server-error" }, { code: "UNAVAILABLE", side: "network" }, 3],
-  ["a reset", { kind: "reset" }, { code: "UNAVAILABLE", side: "network" }, 3],
-  ["garbage", { kind: "garbage" }, { code: "UNAVAILABLE", side: "network" }, 3],
-  ["a cut reply", { kind: "truncated" }, { code: "UNAVAILABLE", side: "network" }, 3],
+  ["an internal error", { kind: "server-error" }, { code: "UNAVAILABLE", side: "network" }, 1],
+  ["a reset", { kind: "reset" }, { code: "UNAVAILABLE", side: "network" }, 1],
+  ["garbage", { kind: "garbage" }, { code: "UNAVAILABLE", side: "network" }, 1],
+  // Half of an answer to Decrypt cannot be read; of one to Encrypt it can, and its checksum is missing.
+  ["a cut reply", { kind: "truncated" }, { code: "UNAVAILABLE", side: "network" }, { wrap: 3, unwrap: 1 }],
   ["a damaged request", { kind: "crc", where: "request" }, { code: "UNAVAILABLE", side: "network" }, 3],
   ["a damaged reply", { kind: "crc", where: "reply" }, { code: "UNAVAILABLE", side: "network" }, 3],
   ["a denial", { kind: "deny" }, { code: "PERMISSION_DENIED" }, 1],
@@ -149,7 +151,7 @@ describe.each(faults)("%s", (_, fault, expected, calls) => {
       ...expected,
       retryable: (expected as { code: string }).code !== "PERMISSION_DENIED",
     })
-    expect(target.calls()).toBe(calls)
+    expect(target.calls()).toBe(typeof calls === "number" ? calls : calls[name])
   })
 })
 
@@ -238,20 +240,6 @@ describe("ending a call", () => {
     const target = await wrapped()
     expect(await failureOf(() => target.unwrap(AbortSignal.abort()))).toMatchObject({ code: "ABORTED" })
     expect(target.calls()).toBe(0)
-  })
-
-  test("an abort between two tries is the last of it", async () => {
-    const target = await wrapped()
-    const undo = gcp.emulator.inject({ kind: "server-error" }, { keyId: target.keyId })
-    const controller = new AbortController()
-    const failure = failureOf(() => target.unwrap(controller.signal))
-    await expect.poll(() => target.calls(), { interval: 1 }).toBe(1)
-    controller.abort()
-    expect(["ABORTED", "UNAVAILABLE"]).toContain((await failure).code)
-    const calls = target.calls()
-    await new Promise((resolve) => setTimeout(resolve, 300))
-    expect(target.calls()).toBe(calls)
-    undo()
   })
 })
 
