@@ -1,5 +1,6 @@
 /** Three clouds with a tenant on each, one tenant without, and a vault that serves them all. */
 import { ClientSecretCredential } from "@azure/identity"
+import { KeyClient } from "@azure/keyvault-keys"
 import { KeyManagementServiceClient } from "@google-cloud/kms"
 import { createKeyfold, type KekProvider, type Keyfold, type KeyfoldOptions } from "@keyfold/core"
 import { awsKms, awsKmsClients } from "@keyfold/kek-aws-kms"
@@ -34,6 +35,8 @@ export type World = AsyncDisposable & {
   readonly bind: (name: CloudName, more?: Partial<NewBinding>) => Promise<Binding>
   readonly save: (binding: Binding) => void
   readonly keyfold: (options?: Omit<KeyfoldOptions, "router">, router?: Partial<RouterOptions>) => Keyfold
+  /** The public half of an RSA key, as anyone who may read the key gets it. */
+  readonly azurePublicKey: (keyId: string) => Promise<Record<"kty" | "n" | "e", string>>
   /** Calls that reached a KMS, except for tokens and role sessions. */
   readonly calls: () => number
 }
@@ -102,6 +105,13 @@ export async function startWorld(): Promise<World> {
         router: createRouter({ managed, providers, bindings: () => bindings, bindingTtlMs: 0, ...router }),
         ...options,
       }),
+    async azurePublicKey(keyId) {
+      const [, , , , name = "", version = ""] = keyId.split("/")
+      const client = new KeyClient(azure.url, credential, azure.clientOptions())
+      const { key } = await client.getKey(name, { version })
+      const encode = (bytes: Uint8Array | undefined) => Buffer.from(bytes ?? []).toString("base64url")
+      return { kty: "RSA", n: encode(key?.n), e: encode(key?.e) }
+    },
     calls: () =>
       CLOUDS.flatMap((name) => clouds[name].emulator.calls).filter(
         ({ operation }) => operation !== "token" && operation !== "AssumeRole",

@@ -4,10 +4,12 @@ import {
   type Kek,
   KeyfoldError,
   type KeyfoldEvent,
+  leasedBinding,
   type Pair,
   scopedBinding,
   type WrapRecord,
 } from "@keyfold/core"
+import { sealInto } from "@keyfold/core/crypto"
 import { describe, expect, test } from "vitest"
 import { createRouter, type LeaseOptions, leased } from "../src/index.ts"
 import { type Cloud, cloud } from "./cloud.ts"
@@ -268,14 +270,26 @@ describe("what never passes for a lease", () => {
       const scope = { purpose, providerId: "aws-kms", keyId, owner: "org_1", environment: "test", covered }
       const context = { binding: scopedBinding(scope, salt), covered, owner: "org_1" }
       const { wrapped } = await native.wrap(known, context, {})
-      await expect(kek.unwrap(leasedRecord(salt, wrapped), inEnvelope(), {})).rejects.toEqual(
+      await expect(kek.unwrap(leasedRecord(known, salt, wrapped), inEnvelope(), {})).rejects.toEqual(
         failure("DECRYPTION_FAILED"),
       )
     }
     const { wrapped } = await native.wrap(known, inEnvelope(), {}) // as of a message
-    await expect(kek.unwrap(leasedRecord(salt, wrapped), inEnvelope(), {})).rejects.toEqual(
+    await expect(kek.unwrap(leasedRecord(known, salt, wrapped), inEnvelope(), {})).rejects.toEqual(
       failure("DECRYPTION_FAILED"),
     )
+    // Wrapped as a lease key it is one, so nothing else than the purpose was wrong above.
+    const scope = {
+      purpose: "leaseKey",
+      providerId: "aws-kms",
+      keyId,
+      owner: "org_1",
+      environment: "test",
+      covered,
+    } as const
+    const context = { binding: scopedBinding(scope, salt), covered, owner: "org_1" }
+    const lease = await native.wrap(known, context, {})
+    expect(await kek.unwrap(leasedRecord(known, salt, lease.wrapped), inEnvelope(), {})).toEqual(secret)
   })
 
   test("that of another owner, of other pairs or of another environment, under the same CMK", async () => {
@@ -397,11 +411,11 @@ describe("through router and engine", () => {
   })
 })
 
-function leasedRecord(salt: Uint8Array, wrapped: Uint8Array): WrapRecord {
-  const length = [wrapped.length >> 8, wrapped.length & 0xff]
-  return {
-    keyVersion: 0,
-    leased: true,
-    wrapped: new Uint8Array([...salt, ...length, ...wrapped, ...new Array(60).fill(5)]),
-  }
+/** A leased wrap of the secret, sealed under a lease key that is known. */
+function leasedRecord(leaseKey: Uint8Array, salt: Uint8Array, wrapped: Uint8Array): WrapRecord {
+  const head = [...salt, wrapped.length >> 8, wrapped.length & 0xff, ...wrapped]
+  const bytes = new Uint8Array([...head, ...new Array(60).fill(5)])
+  const iv = bytes.subarray(head.length, head.length + 12)
+  sealInto(leaseKey, iv, leasedBinding(inEnvelope().binding), secret, bytes, head.length + 12)
+  return { keyVersion: 0, leased: true, wrapped: bytes }
 }
