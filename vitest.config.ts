@@ -2,7 +2,12 @@ import { defineConfig } from "vitest/config"
 
 export default defineConfig({
   test: {
-    include: ["packages/*/test/**/*.test.ts", "test-vectors/test/**/*.test.ts", "laws/test/**/*.test.ts", "scripts/test/**/*.test.ts"],
+    include: [
+      "packages/*/test/**/*.test.ts",
+      "test-vectors/test/**/*.test.ts",
+      "laws/test/**/*.test.ts",
+      "scripts/test/**/*.test.ts",
+    ],
     // Two cores are what CI has; more workers only make timings worse.
     maxWorkers: 2,
     testTimeout: 60_000,
