@@ -5,6 +5,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs, promisify } from "node:util"
 import Table from "cli-table3"
+import type { KmsReport } from "./kms.ts"
 import type { Measured } from "./measure.ts"
 import { fillStore, VARIANTS, type VariantName } from "./variants.ts"
 
@@ -28,12 +29,12 @@ export type Report = {
     readonly floor_mbps: number
     readonly ratio: number
   }
-}
+} & KmsReport
 
 const HELP = `Usage: pnpm bench [--json] [--quick]
 
 Measures encrypt and decrypt through keyfold's public methods (router, managed provider, durable store) beside plain
-node:crypto, in multiples of it. --json prints the report alone; --quick takes small payloads and one process each.
+node:crypto, in multiples of it; then what leases save of the calls to each cloud's KMS. --json prints the report alone; --quick takes small payloads and one process each.
 `
 
 const { values: options } = parseArgs({
@@ -75,7 +76,8 @@ async function run(storePath: string, quick: boolean): Promise<Report> {
   const keyfold_mbps = mbps("keyfold")
   const floor_mbps = Math.max(mbps("floor-bytes"), mbps("floor-keyobject"))
   const stream = { bytes, keyfold_mbps, floor_mbps, ratio: keyfold_mbps / floor_mbps }
-  return { node: process.versions.node, openssl: process.versions.openssl, results, stream }
+  const { node, openssl } = process.versions
+  return { node, openssl, results, stream, ...(await measureKms()) }
 }
 
 /** Runs every variant `rounds` times, turn by turn, so that a noisy minute meets all of them. */
@@ -102,7 +104,12 @@ async function interleave(
   return measured
 }
 
-function render({ node, openssl, results, stream }: Report): string {
+async function measureKms(): Promise<KmsReport> {
+  const { stdout } = await promisify(execFile)(process.execPath, [join(import.meta.dirname, "kms.ts")])
+  return JSON.parse(stdout)
+}
+
+function render({ node, openssl, results, stream, kms, kms_throughput }: Report): string {
   const table = new Table({
     head: ["op", "bytes", "pairs", "keyfold µs", "floor µs", "ratio"],
     style: { head: [] },
@@ -111,7 +118,18 @@ function render({ node, openssl, results, stream }: Report): string {
     table.push([op, bytes, pairs, keyfold_us.toFixed(2), floor_us.toFixed(2), ratio.toFixed(2)])
   }
   const rate = `stream of ${stream.bytes / 2 ** 20} MiB: keyfold ${stream.keyfold_mbps.toFixed(0)} MB/s, floor ${stream.floor_mbps.toFixed(0)} MB/s, ratio ${stream.ratio.toFixed(2)}`
-  return `${table.toString()}\n${rate}\nNode ${node}, OpenSSL ${openssl}; the floor is plain node:crypto without header or commitment`
+  const calls = new Table({ head: ["kms", "lease", "op", "calls per 1,000"], style: { head: [] } })
+  for (const { provider, lease, op, calls_per_1000 } of kms) {
+    calls.push([provider, lease ? "on" : "off", op, calls_per_1000])
+  }
+  const leased = new Table({
+    head: ["kms of 20 ms, leases on", "op", "per second", "managed, per second", "ratio"],
+    style: { head: [] },
+  })
+  for (const { provider, op, leased_per_s, managed_per_s, ratio } of kms_throughput) {
+    leased.push([provider, op, Math.round(leased_per_s), Math.round(managed_per_s), ratio.toFixed(2)])
+  }
+  return `${table.toString()}\n${rate}\n${calls.toString()}\n${leased.toString()}\nNode ${node}, OpenSSL ${openssl}; the floor is plain node:crypto without header or commitment`
 }
 
 function progress(done: string): void {

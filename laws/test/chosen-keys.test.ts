@@ -14,7 +14,7 @@ import {
 import { deriveKeys, writeMac } from "../../packages/core/src/key-schedule.ts"
 import { digestAad, Segments } from "../../packages/core/src/payload.ts"
 import { PURPOSE, ROLE, SUITE, wrapBinding } from "../../packages/core/src/wrap-binding.ts"
-import { CLOUDS, startWorld, type World } from "./world.ts"
+import { CLOUDS, startWorld, type World } from "../src/world.ts"
 
 /** The envelope never chooses a key (design.md, law 5), and nobody makes one with a public key alone (law 2). */
 let world: World

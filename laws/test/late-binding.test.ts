@@ -1,6 +1,6 @@
 import { removeBinding, withoutHistory } from "@keyfold/router"
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { CLOUDS, startWorld, type World } from "./world.ts"
+import { CLOUDS, startWorld, type World } from "../src/world.ts"
 
 /** A binding that is added when there is data already, and what becomes of that data (design.md, law 5). */
 let world: World

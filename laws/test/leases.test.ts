@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { type KeyfoldEvent, parseContext, scopedBinding } from "@keyfold/core"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { headerLength, parseHeader, type Wrap, writeHeader } from "../../packages/core/src/envelope.ts"
-import { CLOUDS, type CloudName, startWorld, type World } from "./world.ts"
+import { CLOUDS, type CloudName, startWorld, type World } from "../src/world.ts"
 
 /** What a lease saves, and what it never does (design.md §5). */
 let world: World

@@ -1,7 +1,7 @@
 import { type EnvelopeFacts, KeyfoldError } from "@keyfold/core"
 import type { Fault } from "@keyfold/provider-testkit"
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { CLOUDS, type CloudName, startWorld, type World } from "./world.ts"
+import { CLOUDS, type CloudName, startWorld, type World } from "../src/world.ts"
 
 /**
  * Fallback means "no binding", never "binding failed" (design.md, law 4): whatever goes wrong with a CMK, no envelope is

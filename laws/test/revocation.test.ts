@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { KeyfoldError } from "@keyfold/core"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { CLOUDS, type CloudName, startWorld, type World } from "./world.ts"
+import { CLOUDS, type CloudName, startWorld, type World } from "../src/world.ts"
 
 /**
  * A tenant that disables its key is obeyed (design.md, laws 3 and 4): of 1,000 envelopes of mixed contexts, written or
