@@ -1,17 +1,16 @@
 import { type FailureCode, type KeyContext, KeyfoldError, parseContext } from "@keyfold/core"
 import { printable } from "./failure.ts"
 
-/** The key context of repeated `-c name=value`. @throws KeyfoldError `INVALID_CONTEXT` */
-export function contextOf(pairs: readonly string[] | undefined): KeyContext {
+/** The key context of repeated `-c name=value`, or of another option. @throws KeyfoldError `INVALID_CONTEXT` */
+export function contextOf(pairs: readonly string[] | undefined, option = "-c"): KeyContext {
   const context: Record<string, string> = Object.create(null)
   for (const [i, pair] of (pairs ?? []).entries()) {
-    checkText("INVALID_CONTEXT", `-c number ${i + 1}`, pair)
+    const which = `${option} number ${i + 1}`
+    checkText("INVALID_CONTEXT", which, pair)
     const at = pair.indexOf("=")
-    if (at < 0)
-      throw new KeyfoldError("INVALID_CONTEXT", `-c number ${i + 1} has no "=": write -c name=value`)
+    if (at < 0) throw new KeyfoldError("INVALID_CONTEXT", `${which} has no "=": write ${option} name=value`)
     const name = pair.slice(0, at)
-    if (Object.hasOwn(context, name))
-      throw new KeyfoldError("INVALID_CONTEXT", `-c number ${i + 1} repeats a name`)
+    if (Object.hasOwn(context, name)) throw new KeyfoldError("INVALID_CONTEXT", `${which} repeats a name`)
     context[name] = pair.slice(at + 1)
   }
   return parseContext(context).object

@@ -4,6 +4,8 @@ import { homedir } from "node:os"
 import { join } from "node:path"
 import { createKeyfold, type Keyfold, KeyfoldError } from "@keyfold/core"
 import type { ManagedProvider, RootKey } from "@keyfold/kek-managed"
+import { createBindings, readBindings } from "./bindings-file.ts"
+import { createClouds } from "./clouds.ts"
 import { createOnce } from "./create-once.ts"
 import { fileFailure } from "./failure.ts"
 import { pathOf, syncFolder } from "./files.ts"
@@ -36,6 +38,7 @@ export function homePaths({ home }: HomeOptions): HomePaths {
     newRootKey: join(folder, "root.key.new"),
     lock: join(folder, "root.lock"),
     store: join(folder, "keks.db"),
+    bindings: join(folder, "bindings.json"),
   }
 }
 
@@ -87,7 +90,6 @@ export async function openHome(
   }
   const { createManagedProvider, rootKindOf } = await import("@keyfold/kek-managed")
   const { sqliteStore } = await import("@keyfold/kek-managed/sqlite")
-  const { createRouter } = await import("@keyfold/router")
   const store = sqliteStore(paths.store)
   try {
     const open = (root: RootKey) => createManagedProvider({ store, root, environment })
@@ -95,8 +97,7 @@ export async function openHome(
       (await rootKindOf(store)) === "passphrase"
         ? { value: await open(await passphraseRoot(options)), path: undefined }
         : await openWithRootKey(paths, (key) => open({ key }))
-    const keyfold = createKeyfold({ router: createRouter({ managed }) })
-    return { home: { paths, managed, keyfold, close: () => managed.close() }, opens }
+    return { home: await routed(paths, managed), opens }
   } catch (error) {
     await store.close()
     throw error
@@ -115,6 +116,7 @@ export async function makeHome(paths: HomePaths, { rootKey, passphrase }: HomeRo
       }
       await openWithRootKey(paths, (key) => makeStore(paths, { key }))
     }
+    await createBindings(paths)
     // It comes last: where it stands, the home is whole.
     const config = { version: 1, environment: ENVIRONMENT }
     const made = await createOnce(paths.config, `${JSON.stringify(config)}\n`)
@@ -139,6 +141,26 @@ async function openSettled(paths: HomePaths, options: HomeOptions) {
   const opened = await openHome(paths, options)
   await settleRootKey(paths, opened.opens)
   return opened
+}
+
+/** A home whose contexts go by its bindings, read anew whenever a context is routed. */
+async function routed(paths: HomePaths, managed: ManagedProvider): Promise<Home> {
+  const { createRouter } = await import("@keyfold/router")
+  const clouds = createClouds()
+  // Leases are a part of each binding: `leaseTtlMs`.
+  const router = createRouter({ managed, providers: clouds.providers, bindings: () => readBindings(paths) })
+  return {
+    paths,
+    managed,
+    keyfold: createKeyfold({ router }),
+    async close() {
+      try {
+        await clouds.close()
+      } finally {
+        await managed.close()
+      }
+    },
+  }
 }
 
 async function makeStore(paths: HomePaths, root: RootKey): Promise<void> {

@@ -12,6 +12,7 @@ import {
   withHomeOptions,
   withOpeningOptions,
 } from "./options.ts"
+import { addBindingCommands, addEmulateCommand } from "./program-bindings.ts"
 
 /** The command line; each subcommand loads what it needs when it runs, so that starting stays quick. */
 export function buildProgram(): Command {
@@ -29,7 +30,9 @@ export function buildProgram(): Command {
   addDataCommands(program)
   addKekCommands(program.command("kek").description("list and change managed KEKs"))
   addRootCommands(program.command("root").description("change what protects the KEK store"))
+  addBindingCommands(program.command("binding").description("use customers' own keys in their cloud KMS"))
   addStoreCommands(program)
+  addEmulateCommand(program)
   return program
 }
 
@@ -180,6 +183,7 @@ Examples:
   keyfold inspect -i ssn.kf
   keyfold kek rotate -c organization_id=org_1
   keyfold rewrap -c organization_id=org_1 -c data_type=ssn -i ssn.kf -o ssn.kf
+  keyfold binding add --match organization_id=org_1 --provider aws-kms --key-id arn:aws:kms:…
 
 Exit codes: 0 done · 2 bad argument, context or binding · 3 malformed, unsupported or failed decryption · 4 a key is missing,
 disabled, pending deletion or denied · 5 storage · 6 temporary, try again · 130 interrupted · 1 otherwise`

@@ -15,6 +15,8 @@ export type HomePaths = {
   readonly newRootKey: string
   readonly lock: string
   readonly store: string
+  /** Which contexts use which customers' keys. It comes with the home: a missing one never means "no binding". */
+  readonly bindings: string
 }
 
 /** Reads 64 hex digits. @throws KeyfoldError `INVALID_ARGUMENT` */

@@ -280,7 +280,8 @@ describe("bad input", () => {
   test("help has examples on every command", () => {
     const commands = ["encrypt", "decrypt", "inspect", "rewrap", "reencrypt", "init", "backup", "restore"]
     const nested = ["kek list", "kek rotate", "kek schedule-deletion", "root rotate", "root passphrase"]
-    for (const command of ["", ...commands, ...nested]) {
+    const cloud = ["binding add", "binding list", "binding remove", "emulate"]
+    for (const command of ["", ...commands, ...nested, ...cloud]) {
       const { code, stdout } = keyfold([...command.split(" ").filter(Boolean), "--help"])
       expect([code, stdout.toString()]).toEqual([0, expect.stringMatching(/Examples:\n {2}.*keyfold /)])
     }

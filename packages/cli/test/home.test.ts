@@ -114,7 +114,13 @@ describe("a backup", () => {
     expect(keyfold(["init", "--home", "other"]).code).toBe(0)
     const refused = keyfold(["restore", "--from", "keks.backup", "--home", "other"])
     expect([refused.code, error(refused.stderr)]).toEqual([4, "PERMISSION_DENIED"])
-    expect(readdirSync(path("other")).sort()).toEqual(["config.json", "keks.db", "root.key", "root.lock"])
+    expect(readdirSync(path("other")).sort()).toEqual([
+      "bindings.json",
+      "config.json",
+      "keks.db",
+      "root.key",
+      "root.lock",
+    ])
     expect(keyfold(["encrypt", ...pair, "--home", "other"], { input: "x" }).code).toBe(0)
   })
 
@@ -146,7 +152,7 @@ test("a passphrase protects a home, from files", { timeout: 180_000 }, () => {
   const empty = keyfold(["init", "--passphrase-file", "empty.pass", ...home])
   expect([empty.code, existsSync(path("secret"))]).toEqual([2, false])
   sealed = keyfold(["encrypt", ...pair, ...one, ...home], { input: "x" }).stdout
-  expect(readdirSync(path("secret")).sort()).toEqual(["config.json", "keks.db"])
+  expect(readdirSync(path("secret")).sort()).toEqual(["bindings.json", "config.json", "keks.db"])
   expect(keyfold(["init", ...one, ...home]).code).toBe(2)
   expect(error(keyfold(["decrypt", ...pair, ...home], { input: sealed }).stderr)).toBe("INVALID_ARGUMENT")
   expect(error(keyfold(["decrypt", ...pair, ...two, ...home], { input: sealed }).stderr)).toBe(

@@ -1,0 +1,205 @@
+import { randomBytes } from "node:crypto"
+import { type FailureCode, type Kek, type KekFacts, type KeyContext, KeyfoldError } from "@keyfold/core"
+import { type BindingsAtHand, changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
+import { MAX_LEASE_TTL_MS } from "../bindings-file.ts"
+import { type Cloud, type CloudId, type CloudOptions, createClouds } from "../clouds.ts"
+import { contextOf } from "../context.ts"
+import { pathOf } from "../files.ts"
+import { existingHome, type HomeOptions } from "../home.ts"
+
+type Options = HomeOptions &
+  KeyOptions & {
+    match: string[]
+    provider: CloudId
+    keyId: string
+    owner?: string
+    leaseTtl: string
+    replace?: true
+    json?: true
+  }
+
+/** What one cloud or the other needs to reach a key. */
+type KeyOptions = {
+  region?: string
+  endpoint?: string
+  role?: string
+  externalId?: string
+  authority?: string
+  caFile?: string
+  algorithm?: string
+  tenantId?: string
+  insecureEmulator?: true
+}
+
+/**
+ * The key is asked first, and once, without the lock: a KMS can be slow. Then the binding is kept as pending before
+ * anything changes in the KEK store, so that one that was cut off is seen, completed by the same command, or removed.
+ */
+export async function add(options: Options): Promise<void> {
+  const match = contextOf(options.match, "--match")
+  const leaseTtlMs = leaseTtlOf(options.leaseTtl)
+  const cloudOptions = cloudOptionsOf(options)
+  existingHome(options)
+  const clouds = createClouds()
+  try {
+    const key = await askKey(await clouds.cloud(options.provider), options, cloudOptions)
+    const wanted: Wanted = { ...options, ...key, match, leaseTtlMs }
+    const bound = await changeBindings(options, (atHand) => bind(wanted, atHand))
+    if (options.json) console.log(JSON.stringify(factsOf(bound)))
+    else {
+      console.log(
+        `Bound ${matchText(match)} to the ${bound.provider} key ${bound.keyId} of ${bound.owner}.\n` +
+          "What was encrypted before still opens without that key, until keyfold rewrap moves it.",
+      )
+    }
+  } finally {
+    await clouds.close()
+  }
+}
+
+type AskedKey = { readonly kek: Kek; readonly options: CloudOptions }
+type Wanted = AskedKey & Pick<Options, "owner" | "replace"> & { match: KeyContext; leaseTtlMs: number }
+
+async function bind(wanted: Wanted, { bindings, change }: BindingsAtHand) {
+  const { activateBinding, addBinding, replaceKey } = await import("@keyfold/router")
+  const { match, kek, options, leaseTtlMs } = wanted
+  const former = bindings.find((binding) => isSameMatch(binding.match, match))
+  const changes = change(leaseTtlMs)
+  if (former === undefined || former.state === "removed") {
+    const id = former?.id ?? `binding-${randomBytes(6).toString("hex")}`
+    const owner = wanted.owner ?? former?.owner ?? ownerOf(match)
+    const pending = await addBinding({ id, match, owner, options, state: "pending" }, kek, bindings, changes)
+    return activateBinding(pending, bindings, changes)
+  }
+  if (wanted.owner !== undefined && wanted.owner !== former.owner) {
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      "the owner of a binding never changes: remove it first, and add it anew",
+    )
+  }
+  const isSameKey = former.provider === kek.providerId && former.keyId === kek.keyId
+  if (former.state !== "pending" && !isSameKey && !wanted.replace) {
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      `the binding ${former.id} has this match and another key: --replace moves it to this one`,
+    )
+  }
+  // With the key it has, this changes how it is reached, and its leases.
+  const bound = await replaceKey(former, { kek, options }, bindings, changes)
+  return bound.state === "active" ? bound : activateBinding(bound, bindings, changes)
+}
+
+/** Asks the KMS whether the key is there and can be used. The KEK it gives knows the answer. */
+async function askKey(
+  cloud: Cloud,
+  { provider, keyId: name }: Options,
+  options: CloudOptions,
+): Promise<AskedKey> {
+  try {
+    const keyId = await cloud.resolveKeyId(name, options)
+    const facts = await cloud.kek(keyId, options).describe({})
+    checkState(facts)
+    const fitting = { ...options, ...algorithmFor(provider, facts, options) }
+    return { kek: { ...cloud.kek(keyId, fitting), describe: async () => facts }, options: fitting }
+  } catch (error) {
+    if (!(error instanceof KeyfoldError) || error.code === "INVALID_ARGUMENT") throw error
+    const message = `the ${provider} key ${name} cannot be bound: ${error.message}`
+    throw new KeyfoldError(error.code, message, { providerId: provider, keyId: name, cause: error })
+  }
+}
+
+/** @throws KeyfoldError for a key under which nothing could be encrypted now */
+function checkState({ state }: KekFacts): void {
+  const code = UNUSABLE[state]
+  if (code === undefined) return
+  throw new KeyfoldError(
+    code,
+    `it is ${state.replaceAll("-", " ")}: make it usable, and add the binding then`,
+  )
+}
+
+/** keyfold wraps under symmetric keys, and under Azure's RSA keys. */
+function algorithmFor(provider: CloudId, facts: KekFacts, { algorithm }: CloudOptions): CloudOptions {
+  if (provider !== "azure-keyvault") {
+    if (!facts.publicKey) return {}
+    throw new KeyfoldError("INVALID_ARGUMENT", `a ${provider} key must be symmetric, not ${facts.algorithm}`)
+  }
+  if (algorithm === undefined) return facts.publicKey ? {} : { algorithm: "A256GCM" }
+  if (facts.publicKey === (algorithm === "RSA-OAEP-256")) return {}
+  throw new KeyfoldError("INVALID_ARGUMENT", `--algorithm ${algorithm} is none of this key`)
+}
+
+/** @throws KeyfoldError `INVALID_ARGUMENT` for an option of another provider */
+function cloudOptionsOf(options: Options): CloudOptions {
+  const own = OPTIONS[options.provider]
+  const found: Record<string, unknown> = {}
+  for (const [name, flag] of Object.entries(FLAGS)) {
+    const value = options[name as keyof KeyOptions]
+    if (value === undefined) continue
+    const option = own[name as keyof KeyOptions]
+    if (option === undefined)
+      throw new KeyfoldError("INVALID_ARGUMENT", `${flag} is no option of ${options.provider}`)
+    found[option] = name === "caFile" ? pathOf(String(value)) : value
+  }
+  const { provider, keyId } = options
+  if (provider === "aws-kms" && !keyId.startsWith("arn:") && options.region === undefined) {
+    const region = process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION
+    if (region === undefined)
+      throw new KeyfoldError("INVALID_ARGUMENT", "an aws-kms key id that is no ARN needs --region")
+    return { ...found, region }
+  }
+  return found
+}
+
+function leaseTtlOf(seconds: string): number {
+  const ms = /^\d{1,5}$/.test(seconds) ? Number(seconds) * 1000 : Number.NaN
+  if (ms <= MAX_LEASE_TTL_MS) return ms
+  throw new KeyfoldError("INVALID_ARGUMENT", "--lease-ttl is a whole number of seconds from 0 to 3600")
+}
+
+/**
+ * The match itself, so that one key is not bound for two customers by accident: the router lets a key serve one owner.
+ * @throws KeyfoldError `INVALID_ARGUMENT` where that is too long for an owner
+ */
+function ownerOf(match: KeyContext): string {
+  const owner = Object.entries(match)
+    .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`)
+    .sort()
+    .join(",")
+  if (owner.length <= MAX_OWNER) return owner
+  throw new KeyfoldError("INVALID_ARGUMENT", "this match is too long to name an owner: give --owner")
+}
+
+const FLAGS: Readonly<Record<keyof KeyOptions, string>> = {
+  region: "--region",
+  endpoint: "--endpoint",
+  role: "--role",
+  externalId: "--external-id",
+  authority: "--authority",
+  caFile: "--ca-file",
+  algorithm: "--algorithm",
+  tenantId: "--tenant-id",
+  insecureEmulator: "--insecure-emulator",
+}
+/** The options of each provider's keys, as it calls them. */
+const OPTIONS: Readonly<Record<CloudId, { readonly [Name in keyof KeyOptions]?: string }>> = {
+  "aws-kms": { region: "region", endpoint: "endpoint", role: "roleArn", externalId: "externalId" },
+  "azure-keyvault": {
+    authority: "authority",
+    caFile: "caFile",
+    algorithm: "algorithm",
+    tenantId: "tenantId",
+  },
+  "gcp-kms": { endpoint: "endpoint", insecureEmulator: "insecureEmulator" },
+}
+const UNUSABLE: Readonly<Partial<Record<KekFacts["state"], FailureCode>>> = {
+  disabled: "KEY_DISABLED",
+  expired: "KEY_DISABLED",
+  "not-yet-valid": "KEY_DISABLED",
+  "pending-import": "KEY_DISABLED",
+  "pending-deletion": "KEY_PENDING_DELETION",
+  destroyed: "KEY_NOT_FOUND",
+  unavailable: "UNAVAILABLE",
+}
+/** UTF-16 units that the router takes of an owner. */
+const MAX_OWNER = 1024

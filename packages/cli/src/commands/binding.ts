@@ -1,0 +1,55 @@
+import { KeyfoldError } from "@keyfold/core"
+import { changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
+import { readBindings, type StoredBinding } from "../bindings-file.ts"
+import { contextOf } from "../context.ts"
+import { printable } from "../failure.ts"
+import { existingHome, type HomeOptions } from "../home.ts"
+
+export async function list(options: HomeOptions & { json?: true }): Promise<void> {
+  const bindings = await readBindings(existingHome(options))
+  if (options.json) return console.log(JSON.stringify({ bindings: bindings.map(factsOf) }))
+  if (bindings.length === 0) return console.log("no binding")
+  const { default: Table } = await import("cli-table3")
+  const table = new Table({
+    head: ["id", "state", "match", "provider", "key id", "owner", "history", "lease"],
+    style: { head: [], border: [] },
+  })
+  for (const binding of bindings) {
+    const { id, state, match, provider, keyId, owner, history, leaseTtlMs } = binding
+    const lease = leaseTtlMs === 0 ? "off" : `${leaseTtlMs / 1000} s`
+    table.push([id, state, matchText(match), provider, keyId, printable(owner), history.length, lease])
+  }
+  console.log(table.toString())
+}
+
+type RemoveOptions = HomeOptions & { match?: string[]; id?: string; json?: true }
+
+/** Also for a binding that is removed already: a removal that was cut off is then finished. */
+export async function remove(options: RemoveOptions): Promise<void> {
+  const isMeant = pickOf(options)
+  const removed = await changeBindings(options, async ({ bindings, change }) => {
+    const found = bindings.find(isMeant)
+    if (found === undefined) {
+      throw new KeyfoldError("INVALID_ARGUMENT", "there is no such binding: keyfold binding list shows them")
+    }
+    const { removeBinding } = await import("@keyfold/router")
+    return removeBinding(found, change(found.leaseTtlMs))
+  })
+  if (options.json) return console.log(JSON.stringify(factsOf(removed)))
+  const pairs = Object.keys(removed.match).length
+  const next = pairs === 1 ? "The pair gets a new managed KEK" : "The pairs go back to their managed KEKs"
+  console.log(
+    `Removed the binding of ${matchText(removed.match)} to ${removed.keyId}.\n` +
+      "Data under that key still opens through it, as long as the key's owner lets it, until keyfold rewrap moves it.\n" +
+      `${next} when something is encrypted.`,
+  )
+}
+
+function pickOf({ match, id }: RemoveOptions): (binding: StoredBinding) => boolean {
+  if ((match === undefined) === (id === undefined)) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "name the binding by its --match name=value, or by its --id")
+  }
+  if (id !== undefined) return (binding) => binding.id === id
+  const wanted = contextOf(match, "--match")
+  return (binding) => isSameMatch(binding.match, wanted)
+}
