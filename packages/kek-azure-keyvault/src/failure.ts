@@ -20,7 +20,14 @@ export function toTokenFailure(error: unknown): KeyfoldError {
   if (ENTRA_REFUSALS.test(text)) return failure(NO_TOKEN, error)
   const isOut = name === "TimeoutError" || ENTRA_OUTAGES.test(text) || isOutage(cause)
   if (isOut) return failure(ENTRA_OUT, error)
-  return failure(String(name).startsWith("Credential") ? NO_TOKEN : UNNAMED_TOKEN, error)
+  return failure(isUnavailable(error) ? NO_TOKEN : UNNAMED_TOKEN, error)
+}
+
+/** Of a credential that has nothing to ask with; `DefaultAzureCredential` gathers those of all it tried. */
+function isUnavailable(error: unknown): boolean {
+  const { name, errors } = (error ?? {}) as { readonly name?: unknown; readonly errors?: unknown }
+  if (name !== "AggregateAuthenticationError") return String(name).startsWith("Credential")
+  return Array.isArray(errors) && errors.every(isUnavailable)
 }
 
 /** Of MSAL: a status of the token endpoint or, for a minute after such a one, its own refusal to ask again. */

@@ -242,6 +242,11 @@ describe("tokens", () => {
       }),
       "PERMISSION_DENIED",
     ],
+    [
+      aggregate([{ name: "CredentialUnavailableError" }, { name: "CredentialUnavailableError" }]),
+      "PERMISSION_DENIED",
+    ],
+    [aggregate([{ name: "CredentialUnavailableError" }, { name: "TypeError" }]), "UNKNOWN"],
     [Object.assign(new Error("busy"), { cause: { name: "ServerError", status: 503 } }), "UNAVAILABLE"],
     [new DOMException("late", "TimeoutError"), "UNAVAILABLE"],
     [undefined, "UNKNOWN"],
@@ -308,3 +313,11 @@ test("a KeyfoldError passes through", () => {
   const error = new KeyfoldError("UNKNOWN", "as it is")
   expect(toFailure(error)).toBe(error)
 })
+
+/** What `DefaultAzureCredential` throws when none of its credentials gave a token. */
+function aggregate(errors: readonly object[]): Error {
+  return Object.assign(new Error("ChainedTokenCredential authentication failed."), {
+    name: "AggregateAuthenticationError",
+    errors,
+  })
+}
