@@ -7,12 +7,6 @@ import { fileFailure } from "./failure.ts"
 import { besideOf, syncFolder } from "./files.ts"
 import type { HomePaths } from "./root-key-files.ts"
 
-/** A binding as a home keeps it. */
-export type StoredBinding = Binding & {
-  /** How long a lease may spare calls to the CMK, in milliseconds; 0 is no leases. */
-  readonly leaseTtlMs: number
-}
-
 /** Makes the file of a home that has no binding yet, unless there is one. */
 export function createBindings({ bindings }: HomePaths): Promise<boolean> {
   return createOnce(bindings, textOf([]))
@@ -23,7 +17,7 @@ export function createBindings({ bindings }: HomePaths): Promise<boolean> {
  * is not seen would mean that a managed KEK takes the customer's place.
  * @throws KeyfoldError `STORE_CORRUPT`, `UNSUPPORTED_VERSION`, `INVALID_ARGUMENT` where others may change it
  */
-export async function readBindings({ bindings: path }: HomePaths): Promise<readonly StoredBinding[]> {
+export async function readBindings({ bindings: path }: HomePaths): Promise<readonly Binding[]> {
   const text = await readPrivate(path)
   const { parseBinding } = await import("@keyfold/router")
   const file = parseFile(text)
@@ -31,10 +25,9 @@ export async function readBindings({ bindings: path }: HomePaths): Promise<reado
     throw new KeyfoldError("UNSUPPORTED_VERSION", `${path} was written by a newer keyfold: use that one`)
   }
   if (file?.version !== VERSION || !Array.isArray(file.bindings)) throw corrupt(path)
-  const bindings = file.bindings.map((value: unknown): StoredBinding => {
+  const bindings = file.bindings.map((value: unknown) => {
     try {
-      const { binding } = parseBinding(value)
-      return { ...binding, leaseTtlMs: leaseTtlOf(value) }
+      return parseBinding(value).binding
     } catch (error) {
       throw corrupt(path, error)
     }
@@ -46,7 +39,7 @@ export async function readBindings({ bindings: path }: HomePaths): Promise<reado
 /** Puts all bindings in the place of what was there, durably and at once. Only the holder of the home's lock may. */
 export async function writeBindings(
   { bindings: path, folder }: HomePaths,
-  bindings: readonly StoredBinding[],
+  bindings: readonly Binding[],
 ): Promise<void> {
   const temporary = besideOf(path)
   const { keep } = temporaryFile(temporary)
@@ -93,14 +86,6 @@ function parseFile(text: string): { readonly version?: unknown; readonly binding
   }
 }
 
-/** @throws KeyfoldError where it is no such time */
-function leaseTtlOf(value: unknown): number {
-  const { leaseTtlMs } = value as { readonly leaseTtlMs?: unknown }
-  if (Number.isInteger(leaseTtlMs) && Number(leaseTtlMs) >= 0 && Number(leaseTtlMs) <= MAX_LEASE_TTL_MS)
-    return Number(leaseTtlMs)
-  throw new KeyfoldError("STORE_CORRUPT", "a binding has no valid leaseTtlMs")
-}
-
 function corrupt(path: string, cause?: unknown): KeyfoldError {
   const why = cause instanceof KeyfoldError ? ` (${cause.message})` : ""
   return new KeyfoldError("STORE_CORRUPT", `${path} is damaged${why}: put it back from a copy of the home`, {
@@ -109,10 +94,8 @@ function corrupt(path: string, cause?: unknown): KeyfoldError {
 }
 
 /** Indented, for an administrator reads it. */
-function textOf(bindings: readonly StoredBinding[]): string {
+function textOf(bindings: readonly Binding[]): string {
   return `${JSON.stringify({ version: VERSION, bindings }, null, 2)}\n`
 }
 
 const VERSION = 1
-/** design.md, "Lease": at most an hour. */
-export const MAX_LEASE_TTL_MS = 3_600_000

@@ -1,36 +1,31 @@
 import type { KeyContext } from "@keyfold/core"
 import type { Binding, ChangeOptions } from "@keyfold/router"
-import { readBindings, type StoredBinding, writeBindings } from "./bindings-file.ts"
+import { readBindings, writeBindings } from "./bindings-file.ts"
 import { printable } from "./failure.ts"
 import { type HomeOptions, withLockedHome } from "./home.ts"
 
 /** The bindings of a locked home, for one change of them. */
 export type BindingsAtHand = {
   /** Every one, removed ones too; as they were before the change. */
-  readonly bindings: readonly StoredBinding[]
-  /** What the router's functions take; what they save gets these leases. */
-  readonly change: (leaseTtlMs: number) => ChangeOptions
+  readonly bindings: readonly Binding[]
+  /** For the router's functions. */
+  readonly change: ChangeOptions
 }
 
-/** Runs one change of the home's bindings while no other process makes one. Gives the changed binding. */
+/** Runs one change of the home's bindings while no other process makes one. */
 export async function changeBindings(
   options: HomeOptions,
   work: (atHand: BindingsAtHand) => Promise<Binding>,
-): Promise<StoredBinding> {
+): Promise<Binding> {
   return withLockedHome(options, async ({ paths, managed }) => {
     const bindings = await readBindings(paths)
     let current = bindings
-    const save = async (saved: StoredBinding) => {
+    const save = async (saved: Binding) => {
       const known = current.some(({ id }) => id === saved.id)
       current = known ? current.map((each) => (each.id === saved.id ? saved : each)) : [...current, saved]
       await writeBindings(paths, current)
     }
-    const change = (leaseTtlMs: number): ChangeOptions => ({
-      managed,
-      save: (binding) => save({ ...binding, leaseTtlMs }),
-    })
-    const { id } = await work({ bindings, change })
-    return current.find((each) => each.id === id) as StoredBinding
+    return work({ bindings, change: { managed, save } })
   })
 }
 
@@ -50,7 +45,7 @@ export function matchText(match: KeyContext): string {
 }
 
 /** A binding as `--json` shows it. */
-export function factsOf(binding: StoredBinding): object {
+export function factsOf(binding: Binding): object {
   const { id, state, match, provider, keyId, owner, options, publicKey, leaseTtlMs, history } = binding
   return {
     id,

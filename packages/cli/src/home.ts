@@ -147,7 +147,6 @@ async function openSettled(paths: HomePaths, options: HomeOptions) {
 async function routed(paths: HomePaths, managed: ManagedProvider): Promise<Home> {
   const { createRouter } = await import("@keyfold/router")
   const clouds = createClouds()
-  // Leases are a part of each binding: `leaseTtlMs`.
   const router = createRouter({ managed, providers: clouds.providers, bindings: () => readBindings(paths) })
   return {
     paths,

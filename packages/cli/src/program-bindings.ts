@@ -18,7 +18,10 @@ export function addBindingCommands(binding: Command): void {
       "the key: an ARN or alias, https://…/keys/N/V, or projects/…/cryptoKeys/K",
     )
     .option("--owner <name>", "whose key it is; a key serves one owner (default: the match)")
-    .option("--lease-ttl <seconds>", "how long the key need not be asked again, at most 3600; 0 is off", "0")
+    .option(
+      "--lease-ttl <seconds>",
+      "how long the key need not be asked again, at most 3600 (default: 0, off)",
+    )
     .option("--replace", "move the binding of this match to this key; the former one still decrypts")
     .option("--region <region>", "aws-kms: of an alias (default: $AWS_REGION)")
     .option("--endpoint <address>", "aws-kms: a URL; gcp-kms: HOST:PORT; in place of the cloud's own")
@@ -71,7 +74,7 @@ export function addEmulateCommand(program: Command): void {
     .command("emulate")
     .description("run a local cloud KMS until Ctrl-C, to try bindings; its keys end with it")
     .argument("<cloud>", "aws, azure or gcp")
-    .option("--port <port>", "where it listens on 127.0.0.1 (default: any free port)", "0")
+    .option("--port <port>", "where it listens on 127.0.0.1; 0 takes any free port", "0")
     .addOption(json())
     .action(async (cloud, options) => (await import("./commands/emulate.ts")).emulate(cloud, options))
   withExamples(emulate, "keyfold emulate aws", "keyfold emulate azure --port 8443 --json")

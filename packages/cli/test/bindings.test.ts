@@ -199,6 +199,22 @@ describe("what cannot be bound", () => {
     )
   })
 
+  test.each([
+    ["aws-kms", NO_KEY],
+    ["azure-keyvault", "https://customer.vault.azure.net/keys/k"],
+    ["gcp-kms", "projects/p/locations/l/keyRings/r/cryptoKeys/k"],
+  ])("a key of %s, where there are no credentials", async (provider, keyId) => {
+    const none = {
+      HOME: path("nobody"),
+      ...{ AWS_ACCESS_KEY_ID: "", AWS_EC2_METADATA_DISABLED: "true" },
+      ...{ AZURE_CLIENT_ID: "", AZURE_TOKEN_CREDENTIALS: "EnvironmentCredential" },
+      ...{ GOOGLE_APPLICATION_CREDENTIALS: "", METADATA_SERVER_DETECTION: "none" },
+    }
+    const args = ["binding", "add", "--match", "none=1", "--provider", provider, "--key-id", keyId]
+    const failed = await run(args, { env: none })
+    expect([...exit(failed), failed.stderr]).toEqual([4, "PERMISSION_DENIED", expect.stringContaining(keyId)])
+  })
+
   test("a match that overlaps another, and a key of another owner", async () => {
     const keyId = aws.createKey()
     expect(await add("overlap=1", keyId, "--owner", "acme")).toMatch(/^Bound/)
@@ -211,15 +227,32 @@ describe("what cannot be bound", () => {
   })
 })
 
+test("a lease is written only where it is asked for, and opens without it", async () => {
+  const keyId = aws.createKey()
+  expect(await add("lease=1", keyId, "--lease-ttl", "60")).toMatch(/^Bound/)
+  const leased = (await run(["encrypt", ...c("lease=1")], { input: "x" })).stdout
+  writeFileSync(path("leased.kf"), leased)
+  expect(await call("inspect", "--json", "-i", "leased.kf")).toMatch(/"role":"leased"/)
+  expect(await call("binding", "list")).toMatch(/lease=1.*60 s/)
+  expect(await add("lease=1", keyId, "--lease-ttl", "0")).toMatch(/^Bound/)
+  expect(await call("inspect", "--json", "-i", await seal("lease=1"))).toMatch(/"role":"direct"/)
+  expect(await open("leased.kf", "lease=1")).toBe("x")
+  aws.setState(keyId, "Disabled")
+  expect(exit(await run(["decrypt", ...c("lease=1")], { input: leased }))).toEqual([4, "KEY_DISABLED"])
+})
+
 test("another key takes the place of a binding's only when told so", async () => {
   const [first, second] = [aws.createKey(), aws.createKey()]
   expect(await add("move=1", first, "--owner", "acme")).toMatch(/^Bound/)
   const envelope = await seal("move=1")
   expect(await add("move=1", second)).toMatch(/^INVALID_ARGUMENT .*--replace/)
   expect(await add("move=1", second, "--replace", "--owner", "other")).toMatch(/^INVALID_ARGUMENT/)
-  expect(JSON.parse(await add("move=1", first, "--lease-ttl", "60", "--json")).leaseTtlSeconds).toBe(60)
+  expect(JSON.parse(await add("move=1", first, "--lease-ttl", "60", "--json"))).toMatchObject({
+    leaseTtlSeconds: 60,
+    history: [],
+  })
   const moved = JSON.parse(await add("move=1", second, "--replace", "--json"))
-  expect(moved).toMatchObject({ keyId: second, owner: "acme", leaseTtlSeconds: 0 })
+  expect(moved).toMatchObject({ keyId: second, owner: "acme", leaseTtlSeconds: 60 })
   expect(moved.history.map(({ keyId }: { keyId: string }) => keyId)).toEqual([first])
   expect(await open(envelope, "move=1")).toBe("x")
   expect(await call("binding", "remove", "--id", moved.id)).toMatch(/^Removed/)

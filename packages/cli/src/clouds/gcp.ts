@@ -25,7 +25,8 @@ export function gcpCloud(): Cloud {
     },
     resolveKeyId: async (name) => name,
     async close() {
-      await Promise.all([...connections.values()].map(({ client }) => client.close()))
+      // A client that found no credentials fails once more when it is closed.
+      await Promise.allSettled([...connections.values()].map(({ client }) => client.close()))
     },
   }
 }

@@ -28,7 +28,7 @@ export async function backup(options: HomeOptions & { to: string; json?: true })
   if (options.json) console.log(JSON.stringify({ backup: target }))
   else
     console.log(
-      `Wrote ${options.to}. It opens only with this home's root key or passphrase, which is not in it.`,
+      `Wrote ${options.to}. It opens only with this home's root key or passphrase, which is not in it. Nor are the bindings: keep a copy of bindings.json.`,
     )
 }
 

@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto"
 import { type FailureCode, type Kek, type KekFacts, type KeyContext, KeyfoldError } from "@keyfold/core"
 import { type BindingsAtHand, changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
-import { MAX_LEASE_TTL_MS } from "../bindings-file.ts"
 import { type Cloud, type CloudId, type CloudOptions, createClouds } from "../clouds.ts"
 import { contextOf } from "../context.ts"
+import { printable } from "../failure.ts"
 import { pathOf } from "../files.ts"
 import { existingHome, type HomeOptions } from "../home.ts"
 
@@ -13,7 +13,7 @@ type Options = HomeOptions &
     provider: CloudId
     keyId: string
     owner?: string
-    leaseTtl: string
+    leaseTtl?: string
     replace?: true
     json?: true
   }
@@ -48,7 +48,7 @@ export async function add(options: Options): Promise<void> {
     if (options.json) console.log(JSON.stringify(factsOf(bound)))
     else {
       console.log(
-        `Bound ${matchText(match)} to the ${bound.provider} key ${bound.keyId} of ${bound.owner}.\n` +
+        `Bound ${matchText(match)} to the ${bound.provider} key ${bound.keyId} of ${printable(bound.owner)}.\n` +
           "What was encrypted before still opens without that key, until keyfold rewrap moves it.",
       )
     }
@@ -58,18 +58,19 @@ export async function add(options: Options): Promise<void> {
 }
 
 type AskedKey = { readonly kek: Kek; readonly options: CloudOptions }
-type Wanted = AskedKey & Pick<Options, "owner" | "replace"> & { match: KeyContext; leaseTtlMs: number }
+type Wanted = AskedKey &
+  Pick<Options, "owner" | "replace"> & { match: KeyContext; leaseTtlMs: number | undefined }
 
 async function bind(wanted: Wanted, { bindings, change }: BindingsAtHand) {
   const { activateBinding, addBinding, replaceKey } = await import("@keyfold/router")
-  const { match, kek, options, leaseTtlMs } = wanted
+  const { match, kek, options } = wanted
   const former = bindings.find((binding) => isSameMatch(binding.match, match))
-  const changes = change(leaseTtlMs)
   if (former === undefined || former.state === "removed") {
     const id = former?.id ?? `binding-${randomBytes(6).toString("hex")}`
     const owner = wanted.owner ?? former?.owner ?? ownerOf(match)
-    const pending = await addBinding({ id, match, owner, options, state: "pending" }, kek, bindings, changes)
-    return activateBinding(pending, bindings, changes)
+    const draft = { id, match, owner, options, leaseTtlMs: wanted.leaseTtlMs ?? 0, state: "pending" } as const
+    const pending = await addBinding(draft, kek, bindings, change)
+    return activateBinding(pending, bindings, change)
   }
   if (wanted.owner !== undefined && wanted.owner !== former.owner) {
     throw new KeyfoldError(
@@ -85,8 +86,9 @@ async function bind(wanted: Wanted, { bindings, change }: BindingsAtHand) {
     )
   }
   // With the key it has, this changes how it is reached, and its leases.
-  const bound = await replaceKey(former, { kek, options }, bindings, changes)
-  return bound.state === "active" ? bound : activateBinding(bound, bindings, changes)
+  const leases = wanted.leaseTtlMs === undefined ? {} : { leaseTtlMs: wanted.leaseTtlMs }
+  const bound = await replaceKey({ ...former, ...leases }, { kek, options }, bindings, change)
+  return bound.state === "active" ? bound : activateBinding(bound, bindings, change)
 }
 
 /** Asks the KMS whether the key is there and can be used. The KEK it gives knows the answer. */
@@ -151,7 +153,8 @@ function cloudOptionsOf(options: Options): CloudOptions {
   return found
 }
 
-function leaseTtlOf(seconds: string): number {
+function leaseTtlOf(seconds: string | undefined): number | undefined {
+  if (seconds === undefined) return undefined
   const ms = /^\d{1,5}$/.test(seconds) ? Number(seconds) * 1000 : Number.NaN
   if (ms <= MAX_LEASE_TTL_MS) return ms
   throw new KeyfoldError("INVALID_ARGUMENT", "--lease-ttl is a whole number of seconds from 0 to 3600")
@@ -201,5 +204,7 @@ const UNUSABLE: Readonly<Partial<Record<KekFacts["state"], FailureCode>>> = {
   destroyed: "KEY_NOT_FOUND",
   unavailable: "UNAVAILABLE",
 }
-/** UTF-16 units that the router takes of an owner. */
+/** design.md, "Lease": at most an hour. */
+const MAX_LEASE_TTL_MS = 3_600_000
+/** What the router takes of an owner, in bytes; encoded, each is a character. */
 const MAX_OWNER = 1024

@@ -1,6 +1,7 @@
 import { KeyfoldError } from "@keyfold/core"
+import type { Binding } from "@keyfold/router"
 import { changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
-import { readBindings, type StoredBinding } from "../bindings-file.ts"
+import { readBindings } from "../bindings-file.ts"
 import { contextOf } from "../context.ts"
 import { printable } from "../failure.ts"
 import { existingHome, type HomeOptions } from "../home.ts"
@@ -33,7 +34,7 @@ export async function remove(options: RemoveOptions): Promise<void> {
       throw new KeyfoldError("INVALID_ARGUMENT", "there is no such binding: keyfold binding list shows them")
     }
     const { removeBinding } = await import("@keyfold/router")
-    return removeBinding(found, change(found.leaseTtlMs))
+    return removeBinding(found, change)
   })
   if (options.json) return console.log(JSON.stringify(factsOf(removed)))
   const pairs = Object.keys(removed.match).length
@@ -45,7 +46,7 @@ export async function remove(options: RemoveOptions): Promise<void> {
   )
 }
 
-function pickOf({ match, id }: RemoveOptions): (binding: StoredBinding) => boolean {
+function pickOf({ match, id }: RemoveOptions): (binding: Binding) => boolean {
   if ((match === undefined) === (id === undefined)) {
     throw new KeyfoldError("INVALID_ARGUMENT", "name the binding by its --match name=value, or by its --id")
   }
