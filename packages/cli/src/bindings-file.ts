@@ -17,7 +17,9 @@ export function createBindings({ bindings }: HomePaths): Promise<boolean> {
  * is not seen would mean that a managed KEK takes the customer's place.
  * @throws KeyfoldError `STORE_CORRUPT`, `UNSUPPORTED_VERSION`, `INVALID_ARGUMENT` where others may change it
  */
-export async function readBindings({ bindings: path }: HomePaths): Promise<readonly Binding[]> {
+export async function readBindings({
+  bindings: path,
+}: Pick<HomePaths, "bindings">): Promise<readonly Binding[]> {
   const text = await readPrivate(path)
   const { parseBinding } = await import("@keyfold/router")
   const file = parseFile(text)
@@ -38,7 +40,7 @@ export async function readBindings({ bindings: path }: HomePaths): Promise<reado
 
 /** Puts all bindings in the place of what was there, durably and at once. Only the holder of the home's lock may. */
 export async function writeBindings(
-  { bindings: path, folder }: HomePaths,
+  { bindings: path, folder }: Pick<HomePaths, "bindings" | "folder">,
   bindings: readonly Binding[],
 ): Promise<void> {
   const temporary = besideOf(path)

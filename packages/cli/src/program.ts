@@ -150,7 +150,9 @@ function addStoreCommands(program: Command): void {
 
   const backup = program
     .command("backup")
-    .description("copy the KEK store to one new file, sealed as it is; the root key is not in it")
+    .description(
+      "copy the KEK store to a new file, sealed as it is, and the bindings beside it; the root key is in neither",
+    )
     .requiredOption("--to <file>", "the new file")
     .addOption(home())
     .addOption(json())

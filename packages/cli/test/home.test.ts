@@ -124,6 +124,30 @@ describe("a backup", () => {
     expect(keyfold(["encrypt", ...pair, "--home", "other"], { input: "x" }).code).toBe(0)
   })
 
+  test("has the bindings beside it, without which it is not restored", () => {
+    const home = ["--home", "bound"]
+    const file = "keks.backup.bindings.json"
+    const entry = { owner: "o", options: {}, publicKey: false, leaseTtlMs: 0, state: "active", history: [] }
+    const bound = { id: "b", match: { a: "1", b: "2" }, provider: "aws-kms", keyId: "arn:x", ...entry }
+    const bindings = readFileSync(path(file), "utf8")
+    expect(statSync(path(file)).mode & 0o777).toBe(0o600)
+    expect(keyfold(["init", "--root-key-file", "home/root.key", ...home]).code).toBe(0)
+    rmSync(path(file))
+    expect(keyfold(["restore", "--from", "keks.backup", ...home]).code).toBe(2)
+    writeFileSync(path(file), JSON.stringify({ version: 1, bindings: [bound] }), { mode: 0o600 })
+    expect(keyfold(["restore", "--from", "keks.backup", ...home]).code).toBe(0)
+    expect(
+      JSON.parse(keyfold(["binding", "list", "--json", ...home]).stdout.toString()).bindings,
+    ).toHaveLength(1)
+    // After a restore that was cut off, the same bindings are there already.
+    rmSync(path("bound/keks.db"))
+    expect(keyfold(["restore", "--from", "keks.backup", ...home]).code).toBe(0)
+    rmSync(path("bound/keks.db"))
+    writeFileSync(path(file), bindings)
+    const refused = keyfold(["restore", "--from", "keks.backup", ...home])
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringMatching(/other bindings already/)])
+  })
+
   test("brings back a home that lost its store", () => {
     rmSync(path("restored/keks.db"))
     expect(keyfold(["restore", "--from", "keks.backup", "--home", "restored"]).code).toBe(0)
