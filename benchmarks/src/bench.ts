@@ -1,4 +1,4 @@
-/** `pnpm bench [--json] [--quick]`: keyfold beside its floor, each variant in processes of its own, interleaved. */
+/** `pnpm bench [--json] [--quick | --scale]`: keyfold beside its floor, each variant in processes of its own, interleaved. */
 import { execFile } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -31,17 +31,25 @@ export type Report = {
   }
 } & KmsReport
 
-const HELP = `Usage: pnpm bench [--json] [--quick]
+const HELP = `Usage: pnpm bench [--json] [--quick | --scale]
 
 Measures encrypt and decrypt through keyfold's public methods (router, managed provider, durable store) beside plain
-node:crypto, in multiples of it; then what leases save of the calls to each cloud's KMS. --json prints the report alone; --quick takes small payloads and one process each.
+node:crypto, in multiples of it; then what leases save of the calls to each cloud's KMS. --json prints the report alone; --quick takes small payloads and one process each. --scale
+measures 1, 1,000 and 1,000,000 KEKs in the durable store instead.
 `
 
 const { values: options } = parseArgs({
-  options: { json: { type: "boolean" }, quick: { type: "boolean" }, help: { type: "boolean" } },
+  options: {
+    json: { type: "boolean" },
+    quick: { type: "boolean" },
+    scale: { type: "boolean" },
+    help: { type: "boolean" },
+  },
 })
 if (options.help) {
   console.log(HELP)
+} else if (options.scale) {
+  await import("./scale.ts")
 } else {
   const folder = mkdtempSync(join(tmpdir(), "keyfold-bench-"))
   try {

@@ -7,6 +7,7 @@ import {
   parseContext,
 } from "@keyfold/core"
 import { fillRandom } from "@keyfold/core/crypto"
+import { LRUCache } from "lru-cache"
 import { after, KekCache, type LoadedKek, notFound } from "./kek-cache.ts"
 import type { KekRow, KekState, KekStore, KekUsage } from "./kek-store.ts"
 import { ManagedKek } from "./managed-kek.ts"
@@ -110,7 +111,8 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
   let { root } = options
   const keys = await SealingKeys.open(store, root, environment)
   const cache = new KekCache(store, keys, { stateTtlMs, cacheSize })
-  const keks = new Map<string, WeakRef<ManagedKek>>()
+  // A KEK object keeps nothing of its own: one made anew is as good.
+  const keks = new LRUCache<string, Kek>({ max: cacheSize })
   const pairs = new PairCache(cache, cacheSize)
   const timer = setInterval(() => {
     // Counts that could not be written are kept, and written the next time.
@@ -126,11 +128,10 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
     }
   }
   const kek = (keyId: string): Kek => {
-    const known = keks.get(keyId)?.deref()
+    const known = keks.get(keyId)
     if (known !== undefined) return known
     const made = new ManagedKek(cache, keyId)
-    keks.set(keyId, new WeakRef(made))
-    gone.register(made, { keks, keyId })
+    keks.set(keyId, made)
     return made
   }
   /** The KEK of an authentic row; undefined where it is closed. */
@@ -398,13 +399,6 @@ async function ignoringStore(work: () => unknown): Promise<void> {
 function invalid(message: string): KeyfoldError {
   return new KeyfoldError("INVALID_ARGUMENT", message)
 }
-
-/** Drops the entry of a KEK object that nothing holds any more. */
-const gone = new FinalizationRegistry<{ keks: Map<string, WeakRef<ManagedKek>>; keyId: string }>(
-  ({ keks, keyId }) => {
-    if (keks.get(keyId)?.deref() === undefined) keks.delete(keyId)
-  },
-)
 
 /** A KEK that was disabled elsewhere is obeyed within this time at the latest. */
 const MAX_STATE_TTL_MS = 60_000

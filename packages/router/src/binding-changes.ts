@@ -30,6 +30,8 @@ export type NewKey = {
   readonly kek: Kek
   readonly options?: Readonly<Record<string, unknown>>
   readonly expectedRegion?: string | undefined
+  /** As it was unless told. */
+  readonly leaseTtlMs?: number
 }
 
 export type ChangeOptions = {
@@ -75,9 +77,9 @@ export async function addBinding(
       : binding
   }
   const binding = await askedOf(bare, kek, change)
-  const pending: Binding = { ...binding, history: former?.binding.history ?? [] }
-  if (state === "active") return activateBinding(pending, existing, change)
-  return saved(pending, change)
+  // Kept before anything is closed for it, so that a crash leaves a binding that says why.
+  const pending = await saved({ ...binding, history: former?.binding.history ?? [] }, change)
+  return state === "active" ? activateBinding(pending, existing, change) : pending
 }
 
 /**
@@ -148,11 +150,12 @@ export async function replaceKey(
   existing: readonly Binding[],
   change: ChangeOptions,
 ): Promise<Binding> {
-  const { kek, options = {}, expectedRegion } = ownFields(key, "a new key") as NewKey
+  const own = ownFields(key, "a new key") as NewKey
   const former = parseBinding(binding).binding
+  const { kek, options = {}, expectedRegion, leaseTtlMs = former.leaseTtlMs } = own
   if (former.state === "removed") throw invalid("a removed binding has no key: add a new one")
   const entry = { ...identity(kek), options, publicKey: false, companion: undefined }
-  const bare = parseBinding({ ...former, ...entry, expectedRegion })
+  const bare = parseBinding({ ...former, ...entry, expectedRegion, leaseTtlMs })
   checkOwner(bare.binding, existing.map(parseBinding))
   const replaced = await askedOf(bare, kek, change)
   const history =
