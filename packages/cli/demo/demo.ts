@@ -16,9 +16,31 @@ import { sqliteStore } from "@keyfold/kek-managed/sqlite"
 import { createRouter } from "@keyfold/router"
 import { table } from "../src/commands/inspect.ts"
 import { startBar } from "../src/progress.ts"
+import { customerKeys } from "./clouds.ts"
 
-const STEPS = ["encrypt", "inspect", "decrypt", "tamper", "context", "rotate", "disable", "large"] as const
+const STEPS = [
+  "encrypt",
+  "inspect",
+  "decrypt",
+  "tamper",
+  "context",
+  "rotate",
+  "disable",
+  "tenants",
+  "revoke",
+  "move",
+  "large",
+] as const
 type Step = (typeof STEPS)[number]
+
+/** What a part of the demo works with. */
+export type Demo = {
+  readonly broken: string | undefined
+  readonly check: (step: Step, what: string, found: unknown, expected: unknown) => void
+  /** `opens`, or the code of the failure. */
+  readonly outcome: (opening: Promise<unknown>) => Promise<string>
+  readonly sha256: (bytes: Uint8Array) => string
+}
 
 const { values } = parseArgs({ options: { mib: { type: "string", default: "256" } } })
 const broken = process.env.KEYFOLD_DEMO_BREAK
@@ -41,6 +63,7 @@ try {
     "keyfold demo: KEKs in an empty store on this disk, sealed by a root key that lives until the demo ends\n",
   )
   await smallFile(keyfold, managed)
+  await customerKeys({ broken, check, outcome, sha256 })
   await largeFile(keyfold, Number(values.mib) * 2 ** 20)
   await managed.close()
 } finally {

@@ -172,18 +172,28 @@ test("a home on a read-only disk still decrypts nothing wrongly: it says that it
   }
 })
 
-test.each(["", "encrypt", "inspect", "decrypt", "tamper", "context", "rotate", "disable", "large"])(
-  "the demo, with the step '%s' broken, says so",
-  (step) => {
-    const { status, stdout } = spawnSync(process.execPath, [demo, "--mib", "2"], {
-      env: { ...process.env, ...(step !== "" && { KEYFOLD_DEMO_BREAK: step }) },
-    })
-    expect([status, stdout.toString()]).toEqual(
-      step === ""
-        ? [0, expect.stringMatching(/Every check held/)]
-        : [1, expect.stringMatching(new RegExp(`FAILED: .*${step}`))],
-    )
-  },
-)
+test.each([
+  "",
+  "encrypt",
+  "inspect",
+  "decrypt",
+  "tamper",
+  "context",
+  "rotate",
+  "disable",
+  "tenants",
+  "revoke",
+  "move",
+  "large",
+])("the demo, with the step '%s' broken, says so", (step) => {
+  const { status, stdout } = spawnSync(process.execPath, [demo, "--mib", "2"], {
+    env: { ...process.env, ...(step !== "" && { KEYFOLD_DEMO_BREAK: step }) },
+  })
+  expect([status, stdout.toString()]).toEqual(
+    step === ""
+      ? [0, expect.stringMatching(/Every check held/)]
+      : [1, expect.stringMatching(new RegExp(`FAILED: .*${step}`))],
+  )
+})
 
 test("what the tests wrote is in their folder", () => expect(existsSync(path("large.kf"))).toBe(true))
