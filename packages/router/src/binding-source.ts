@@ -1,11 +1,13 @@
 import { type KeyContext, KeyfoldError, type ParsedContext, type RouteOptions } from "@keyfold/core"
 import { LRUCache } from "lru-cache"
 import { type Binding, checkOverlap, isIn, type ParsedBinding, parseBinding } from "./binding.ts"
+import { orAborted } from "./or-aborted.ts"
 import { invalid } from "./plain-data.ts"
 
 /**
  * Finds the bindings that matter for a context: all, in any state, whose match the context contains. It may give more.
- * What it throws is an error of the operation and never "no binding". It should end with its signal.
+ * What it throws is an error of the operation and never "no binding". It should end with its signal, which also fires
+ * when it takes too long.
  */
 export type BindingLookup = (
   context: KeyContext,
@@ -19,18 +21,24 @@ export type BindingSource<Plan> = {
   readonly forget: (context?: ParsedContext) => boolean
 }
 
+/** How long a lookup may take, and for how long what it found is kept; in milliseconds. */
+type LookupOptions = { readonly ttlMs: number; readonly deadlineMs: number }
+
 type Derive<Plan> = (found: readonly ParsedBinding[], context: ParsedContext) => Plan
 
 /** @throws KeyfoldError where a fixed list is not valid, or ambiguous, or `bindingTtlMs` is no such time */
 export function bindingSource<Plan>(
   bindings: readonly Binding[] | BindingLookup,
-  ttlMs: number,
+  { ttlMs, deadlineMs }: LookupOptions,
   derive: Derive<Plan>,
 ): BindingSource<Plan> {
   if (!Number.isInteger(ttlMs) || ttlMs < 0 || ttlMs > MAX_TTL_MS) {
     throw invalid(`bindingTtlMs is a whole number of milliseconds from 0 to ${MAX_TTL_MS}`)
   }
-  if (typeof bindings === "function") return lookupSource(bindings, ttlMs, derive)
+  if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_DEADLINE_MS) {
+    throw invalid(`bindingDeadlineMs is a whole number of milliseconds from 1 to ${MAX_DEADLINE_MS}`)
+  }
+  if (typeof bindings === "function") return lookupSource(bindings, { ttlMs, deadlineMs }, derive)
   if (!Array.isArray(bindings))
     throw invalid("bindings is a list of bindings, or a function that looks them up")
   return fixedSource(Array.from(bindings, parseBinding), derive)
@@ -52,7 +60,11 @@ function fixedSource<Plan>(parsed: readonly ParsedBinding[], derive: Derive<Plan
   return { find, forget: () => false }
 }
 
-function lookupSource<Plan>(lookup: BindingLookup, ttlMs: number, derive: Derive<Plan>): BindingSource<Plan> {
+function lookupSource<Plan>(
+  lookup: BindingLookup,
+  { ttlMs, deadlineMs }: LookupOptions,
+  derive: Derive<Plan>,
+): BindingSource<Plan> {
   // Made anew to forget all, so that a lookup under way then keeps nothing that is read any more.
   const empty = () => new LRUCache<string, { plan: Plan }>({ max: MAX_CACHED, ttl: Math.max(ttlMs, 1) })
   let cache = empty()
@@ -63,7 +75,7 @@ function lookupSource<Plan>(lookup: BindingLookup, ttlMs: number, derive: Derive
       const known = ttlMs === 0 ? undefined : kept.get(key)
       if (known !== undefined) return known.plan
       const start = performance.now() // what was found is as old as the question
-      return ask(lookup, context.object, signal).then((found) => {
+      return ask(lookup, context.object, deadlineMs, signal).then((found) => {
         const plan = derive(relevant(parseFound(found), context), context)
         if (ttlMs > 0) kept.set(key, { plan }, { start })
         return plan
@@ -80,12 +92,24 @@ function lookupSource<Plan>(lookup: BindingLookup, ttlMs: number, derive: Derive
 async function ask(
   lookup: BindingLookup,
   context: KeyContext,
-  signal: AbortSignal | undefined,
+  deadlineMs: number,
+  callers: AbortSignal | undefined,
 ): Promise<unknown> {
+  const deadline = AbortSignal.timeout(deadlineMs)
+  const signal = callers === undefined ? deadline : AbortSignal.any([callers, deadline])
   try {
-    return await lookup(context, { signal })
+    return await orAborted(lookup(context, { signal }), signal)
   } catch (error) {
     if (error instanceof KeyfoldError) throw error
+    if (deadline.aborted && !callers?.aborted) {
+      throw new KeyfoldError(
+        "TIMEOUT",
+        "the bindings of this key context were not found in time: try again",
+        {
+          cause: error,
+        },
+      )
+    }
     throw new KeyfoldError(
       "UNAVAILABLE",
       "the bindings of this key context could not be looked up: try again",
@@ -117,6 +141,8 @@ function corrupt(message: string, cause: unknown): KeyfoldError {
   return new KeyfoldError("STORE_CORRUPT", message, { cause })
 }
 
+/** As for the engine's own deadline. */
+const MAX_DEADLINE_MS = 600_000
 /** Contexts whose plans are kept. */
 const MAX_CACHED = 10_000
 /** A binding that was disabled elsewhere is obeyed within this time at the latest. */

@@ -1,6 +1,6 @@
 import { type KeyContext, KeyfoldError, MANAGED_PROVIDER_ID, type Pair, parseContext } from "@keyfold/core"
 import { checkLeaseTtl } from "./leased.ts"
-import { copyPlain, type Fields, invalid, ownFields } from "./plain-data.ts"
+import { copyPlain, type Fields, invalid, ownFields, shown } from "./plain-data.ts"
 
 /** A key of a provider, with whose it is and how it is reached. */
 export type KeyEntry = {
@@ -112,7 +112,7 @@ export function checkOverlap(a: ParsedBinding, b: ParsedBinding): void {
   if (nested && a.binding.owner === b.binding.owner) return
   throw new KeyfoldError(
     "AMBIGUOUS_BINDING",
-    `the bindings ${a.binding.id} and ${b.binding.id} can both claim the pair ${shared.join(", ")} of one context: ` +
+    `the bindings ${a.binding.id} and ${b.binding.id} can both claim the pair ${shown(shared)} of one context: ` +
       "only bindings of one owner may overlap, and one must hold every pair of the other",
     { pairNames: shared },
   )

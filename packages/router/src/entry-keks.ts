@@ -10,7 +10,7 @@ import { LRUCache } from "lru-cache"
 import type { Binding, KeyEntry } from "./binding.ts"
 import { leased } from "./leased.ts"
 import type { ManagedKeks } from "./managed-keks.ts"
-import { invalid } from "./plain-data.ts"
+import { invalid, shown } from "./plain-data.ts"
 import { type ResilienceOptions, resilient } from "./resilient.ts"
 
 /**
@@ -110,7 +110,7 @@ export class RefusingKek implements Kek {
     this.providerId = provider
     this.keyId = keyId
     const pairNames = covered.map(({ name }) => name)
-    const message = `the ${provider} key ${keyId} for ${pairNames.join(", ")} cannot be used: ${why}`
+    const message = `the ${provider} key ${keyId} for ${shown(pairNames)} cannot be used: ${why}`
     this.#refusal = () => new KeyfoldError(code, message, { providerId: provider, keyId, pairNames, cause })
   }
 

@@ -32,6 +32,11 @@ export function copyPlain(value: unknown, depth = 0): unknown {
   return Object.freeze(copy)
 }
 
+/** Names of pairs for a message: what would move a terminal's cursor or break the line is shown as "?". */
+export function shown(names: readonly string[]): string {
+  return names.join(", ").replaceAll(/[\p{Cc}\p{Zl}\p{Zp}]/gu, "?")
+}
+
 export function invalid(message: string): KeyfoldError {
   return new KeyfoldError("INVALID_ARGUMENT", message)
 }

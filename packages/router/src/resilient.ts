@@ -20,6 +20,7 @@ import {
   TaskCancelledError,
   wrap,
 } from "cockatiel"
+import { orAborted } from "./or-aborted.ts"
 import { invalid } from "./plain-data.ts"
 
 /** How calls to one key of a remote KMS are bounded. */
@@ -190,18 +191,6 @@ function pauseBefore({ attempt, result }: { attempt: number; result: object }): 
   const error = "error" in result ? result.error : undefined
   const asked = error instanceof KeyfoldError ? (error.retryAfterMs ?? 0) : 0
   return asked + Math.random() * Math.min(FIRST_PAUSE_MS * 2 ** (attempt - 1), LONGEST_PAUSE_MS)
-}
-
-/** Settles as the answer does, or with the signal's reason if that fires first. */
-function orAborted<T>(answer: T | Promise<T>, signal: AbortSignal, discard: (late: T) => void): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onAbort = () => reject(signal.reason)
-    signal.addEventListener("abort", onAbort, { once: true })
-    if (signal.aborted) onAbort()
-    Promise.resolve(answer)
-      .then((value) => (signal.aborted ? discard(value) : resolve(value)), reject)
-      .finally(() => signal.removeEventListener("abort", onAbort))
-  })
 }
 
 function wipe(secret: unknown): void {

@@ -12,7 +12,7 @@ import type { Binding } from "./binding.ts"
 import { type BindingLookup, bindingSource } from "./binding-source.ts"
 import { EntryKeks } from "./entry-keks.ts"
 import type { ManagedKeks } from "./managed-keks.ts"
-import { invalid, ownFields } from "./plain-data.ts"
+import { invalid, ownFields, shown } from "./plain-data.ts"
 import { type Plan, planOf } from "./plan.ts"
 import type { ResilienceOptions } from "./resilient.ts"
 
@@ -28,6 +28,8 @@ export type RouterOptions = {
    * 60,000; 0 asks every time.
    */
   readonly bindingTtlMs?: number
+  /** Bound of one lookup, in milliseconds; 5,000 unless told. */
+  readonly bindingDeadlineMs?: number
   /** How calls to each CMK are bounded; `false` leaves that to the provider. */
   readonly resilience?: ResilienceOptions | false
   /** Keeps leased data apart; only where there is no managed provider, whose own counts. Default `default`. */
@@ -46,12 +48,13 @@ export interface BindingRouter extends Router {
  */
 export function createRouter(options: RouterOptions): BindingRouter {
   const own = ownFields(options, "what createRouter is given") as RouterOptions
-  const { managed, providers = [], bindings = [], bindingTtlMs = 1000, resilience = {} } = own
+  const { managed, providers = [], bindings = [], resilience = {} } = own
+  const lookup = { ttlMs: own.bindingTtlMs ?? 1000, deadlineMs: own.bindingDeadlineMs ?? 5000 }
   const environment = managed?.environment ?? own.environment ?? "default"
   if (own.environment !== undefined && own.environment !== environment)
     throw invalid("the environment is that of the managed provider: leave it out")
   const keks = new EntryKeks(managed, providers, environment, resilience)
-  const source = bindingSource(bindings, bindingTtlMs, (found, context) => planOf(found, context, keks))
+  const source = bindingSource(bindings, lookup, (found, context) => planOf(found, context, keks))
   const needsCompanion = ({ publicKey, state }: Binding) => publicKey && state !== "removed"
   if (managed === undefined && typeof bindings !== "function" && bindings.some(needsCompanion)) {
     throw invalid("a public-key binding needs a companion: give createRouter the managed provider")
@@ -128,7 +131,7 @@ function noRoute(uncovered: readonly Pair[]): KeyfoldError {
   const pairNames = uncovered.map(({ name }) => name)
   return new KeyfoldError(
     "NO_ROUTE",
-    `no binding matches ${pairNames.join(", ")}, and there is no managed provider: give createRouter one, or add a binding`,
+    `no binding matches ${shown(pairNames)}, and there is no managed provider: give createRouter one, or add a binding`,
     { pairNames },
   )
 }

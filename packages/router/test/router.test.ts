@@ -182,6 +182,23 @@ describe("a binding that matches is used or fails, never passed over", () => {
     await expect(keyfoldOf().decrypt(before, { context: org })).resolves.toBeDefined()
   })
 
+  test("a lookup that hangs is ended: by its deadline, or by its caller", async () => {
+    const seen: AbortSignal[] = []
+    const bindings = (_: unknown, { signal }: { signal?: AbortSignal | undefined }) => {
+      if (signal !== undefined) seen.push(signal)
+      return new Promise<never>(() => {})
+    }
+    const options = { managed, bindings, bindingDeadlineMs: 50 }
+    const keyfold = createKeyfold({ router: createRouter(options) })
+    await expect(keyfold.encrypt("x", { context: org })).rejects.toEqual(code("TIMEOUT"))
+    const signal = AbortSignal.timeout(10)
+    await expect(keyfold.encrypt("x", { context: org, signal })).rejects.toEqual(code("ABORTED"))
+    expect(seen.map(({ aborted }) => aborted)).toEqual([true, true])
+    for (const bindingDeadlineMs of [0, 1.5, 600_001]) {
+      expect(() => createRouter({ ...options, bindingDeadlineMs })).toThrow(code("INVALID_ARGUMENT"))
+    }
+  })
+
   test("a lookup that fails is an error, is asked again, and never means that there is no binding", async () => {
     await add(org)
     let fails = true
