@@ -37,7 +37,8 @@ export function importLongLivedKey(bytes: Uint8Array): SecretKey {
 
 /**
  * AES-256-GCM (SP 800-38D) with a 96-bit IV and a 128-bit tag: writes ciphertext and then tag into `out` at
- * `offset`. Takes `plaintext.length + 16` bytes there.
+ * `offset`. Takes `plaintext.length + 16` bytes there. One update() at any length: a segment has at most 1 MiB, and
+ * its pieces would only be copied once more (docs/performance.md).
  */
 export function sealInto(
   key: SecretKey,
@@ -49,17 +50,12 @@ export function sealInto(
 ): void {
   const cipher = createCipheriv("aes-256-gcm", key, iv, GCM)
   cipher.setAAD(aad)
-  let at = offset
-  for (let from = 0; from < plaintext.length; from += UPDATE_BYTES) {
-    const piece = plaintext.length <= UPDATE_BYTES ? plaintext : plaintext.subarray(from, from + UPDATE_BYTES)
-    out.set(cipher.update(piece), at)
-    at += piece.length
-  }
+  out.set(cipher.update(plaintext), offset)
   cipher.final()
-  out.set(cipher.getAuthTag(), at)
+  out.set(cipher.getAuthTag(), offset + plaintext.length)
 }
 
-/** The same for a stream: ciphertext and tag as two arrays, which spares a copy. At most 256 KiB of plaintext. */
+/** The same for a stream: ciphertext and tag as two arrays, which spares a copy. */
 export function seal(key: SecretKey, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Sealed {
   const cipher = createCipheriv("aes-256-gcm", key, iv, GCM)
   cipher.setAAD(aad)
@@ -83,17 +79,7 @@ export function open(
   const decipher = createDecipheriv("aes-256-gcm", key, iv, GCM)
   decipher.setAAD(aad)
   decipher.setAuthTag(sealed.subarray(length))
-  let plaintext: Uint8Array
-  if (length <= UPDATE_BYTES) {
-    plaintext = plain(decipher.update(sealed.subarray(0, length)))
-  } else {
-    plaintext = new Uint8Array(length)
-    for (let from = 0; from < length; from += UPDATE_BYTES) {
-      const piece = decipher.update(sealed.subarray(from, Math.min(from + UPDATE_BYTES, length)))
-      plaintext.set(piece, from)
-      piece.fill(0)
-    }
-  }
+  const plaintext = plain(decipher.update(sealed.subarray(0, length)))
   try {
     decipher.final()
   } catch {
@@ -149,8 +135,6 @@ function plain(buffer: Buffer): Uint8Array {
 
 const TAG_BYTES = 16
 const GCM = Object.freeze({ authTagLength: TAG_BYTES })
-/** One update() above about 256 KiB costs more in page faults than it saves in calls (docs/performance.md). */
-const UPDATE_BYTES = 2 ** 18
 
 const pool = new RandomPool(
   (target) => randomFillSync(target),

@@ -1,7 +1,6 @@
 import { open, type Sealed, type SecretKey, seal, sealInto, sha256 } from "@keyfold/core/crypto"
 import { IMMUTABLE_BYTES } from "./envelope.ts"
 import { decryptionFailed, KeyfoldError } from "./errors.ts"
-import { cut } from "./slab.ts"
 
 /** Length of a segment's tag in bytes. */
 export const TAG_BYTES = 16
@@ -13,25 +12,26 @@ const MAX_AAD_BYTES = 65_536
 /** Seals and opens the segments of one payload (docs/format.md, "Payload"). */
 export class Segments {
   readonly #key: SecretKey
-  readonly #aad = cut(IMMUTABLE_BYTES + 64)
-  readonly #nonce = new Uint8Array(12)
+  readonly #immutable = new Uint8Array(IMMUTABLE_BYTES)
+  readonly #contextDigest: Uint8Array
+  readonly #aadDigest: Uint8Array
 
   /** `immutable` may be a whole header; `aadDigest` is the SHA-256 of the caller's additional data. */
   constructor(key: SecretKey, immutable: Uint8Array, contextDigest: Uint8Array, aadDigest: Uint8Array) {
     this.#key = key
-    this.#aad.set(immutable.subarray(0, IMMUTABLE_BYTES))
-    this.#aad.set(contextDigest, IMMUTABLE_BYTES)
-    this.#aad.set(aadDigest, IMMUTABLE_BYTES + 32)
+    this.#immutable.set(immutable.subarray(0, IMMUTABLE_BYTES))
+    this.#contextDigest = contextDigest
+    this.#aadDigest = aadDigest
   }
 
   /** Writes ciphertext and tag of segment `counter` into `out` at `offset`. */
   sealInto(plaintext: Uint8Array, counter: number, last: boolean, out: Uint8Array, offset: number): void {
-    sealInto(this.#key, this.#nonceOf(counter, last), this.#aad, plaintext, out, offset)
+    sealInto(this.#key, nonceOf(counter, last), this.#aad(), plaintext, out, offset)
   }
 
   /** Ciphertext and tag of segment `counter`, as two arrays. */
   seal(plaintext: Uint8Array, counter: number, last: boolean): Sealed {
-    return seal(this.#key, this.#nonceOf(counter, last), this.#aad, plaintext)
+    return seal(this.#key, nonceOf(counter, last), this.#aad(), plaintext)
   }
 
   /**
@@ -39,19 +39,16 @@ export class Segments {
    * @throws KeyfoldError `DECRYPTION_FAILED`
    */
   open(sealed: Uint8Array, counter: number, last: boolean): Uint8Array {
-    const plaintext = open(this.#key, this.#nonceOf(counter, last), this.#aad, sealed)
+    const plaintext = open(this.#key, nonceOf(counter, last), this.#aad(), sealed)
     if (plaintext === undefined) throw decryptionFailed()
     return plaintext
   }
 
-  #nonceOf(counter: number, last: boolean): Uint8Array {
-    const nonce = this.#nonce
-    nonce[7] = counter >>> 24
-    nonce[8] = (counter >>> 16) & 0xff
-    nonce[9] = (counter >>> 8) & 0xff
-    nonce[10] = counter & 0xff
-    nonce[11] = last ? 1 : 0
-    return nonce
+  #aad(): Uint8Array {
+    aad.set(this.#immutable)
+    aad.set(this.#contextDigest, IMMUTABLE_BYTES)
+    aad.set(this.#aadDigest, IMMUTABLE_BYTES + 32)
+    return aad
   }
 }
 
@@ -118,4 +115,16 @@ export function isDetached({ buffer }: Uint8Array): boolean {
   return (buffer as { detached?: boolean }).detached === true
 }
 
+function nonceOf(counter: number, last: boolean): Uint8Array {
+  nonce[7] = counter >>> 24
+  nonce[8] = (counter >>> 16) & 0xff
+  nonce[9] = (counter >>> 8) & 0xff
+  nonce[10] = counter & 0xff
+  nonce[11] = last ? 1 : 0
+  return nonce
+}
+
+/** Filled and used within one call, which spares every payload an allocation (docs/performance.md). */
+const aad = new Uint8Array(IMMUTABLE_BYTES + 64)
+const nonce = new Uint8Array(12)
 const EMPTY_DIGEST = sha256(new Uint8Array(0))
