@@ -8,7 +8,7 @@ import { callUnwrap, type Operation } from "./kek-call.ts"
 import { deriveKeys, type EnvelopeKeys, macHolds } from "./key-schedule.ts"
 import type { ReadCandidate } from "./route.ts"
 import { allowsAny, DEK_BYTES } from "./wrap.ts"
-import { type EnvelopeBinding, ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
+import { ROLE, SUITE, WrapBindings } from "./wrap-binding.ts"
 
 /** An envelope whose header MAC has held. Wipe both when done. */
 export type Opened = { readonly dek: Uint8Array; readonly keys: EnvelopeKeys }
@@ -78,10 +78,10 @@ function openWithAll(
   slots: readonly Slot[],
 ): Opened | Promise<Opened> {
   let pending = false
-  const binding = bindingOf(header, context)
+  const bindings = bindingsOf(header, context)
   const answers: (Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError>)[] = []
   for (let i = 0; i < slots.length; i++) {
-    const answer = unwrapSlot(operation, binding, slots[i] as Slot, i)
+    const answer = unwrapSlot(operation, bindings, slots[i] as Slot, i)
     if (answer instanceof Promise) pending = true
     answers.push(answer)
   }
@@ -102,9 +102,9 @@ async function openWithAny(
   slots: readonly Slot[],
 ): Promise<Opened> {
   const failures: KeyfoldError[] = []
-  const binding = bindingOf(header, context)
+  const bindings = bindingsOf(header, context)
   for (const [i, slot] of slots.entries()) {
-    const result = await unwrapSlot(operation, binding, slot, i)
+    const result = await unwrapSlot(operation, bindings, slot, i)
     if (result instanceof KeyfoldError) {
       if (result.code === "ABORTED") throw result
       failures.push(result)
@@ -117,25 +117,25 @@ async function openWithAny(
   throw worstFailure(failures, "any")
 }
 
-function bindingOf(header: Header, context: ParsedContext): EnvelopeBinding {
-  return {
+function bindingsOf(header: Header, context: ParsedContext): WrapBindings {
+  return new WrapBindings({
     suite: SUITE,
     kind: header.kind,
     policy: POLICY_BYTE[header.policy],
     wrapCount: header.wraps.length,
     salt: saltOf(header.bytes),
     contextDigest: context.digest,
-  }
+  })
 }
 
 function unwrapSlot(
   operation: Operation,
-  of: EnvelopeBinding,
+  bindings: WrapBindings,
   { wrap, kek, candidate }: Slot,
   slot: number,
 ): Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError> {
   const { covered, owner } = candidate
-  const binding = wrapBinding(of, wrap.mask, slot, wrap.role)
+  const binding = bindings.make(kek, wrap.mask, slot, wrap.role)
   const wrapContext = { binding, covered, owner }
   const { inFlight } = operation
   if (inFlight === undefined) return callUnwrap(operation, kek, wrap, wrapContext)
@@ -203,7 +203,8 @@ function joinShares(results: readonly (Uint8Array | KeyfoldError)[]): Uint8Array
     throw failures.length > 0 ? worstFailure(failures, "all") : decryptionFailed()
   }
   const dek = shares[0] as Uint8Array
-  for (const share of shares.slice(1)) {
+  for (let next = 1; next < shares.length; next++) {
+    const share = shares[next] as Uint8Array
     for (let i = 0; i < DEK_BYTES; i++) dek[i] = (dek[i] as number) ^ (share[i] as number)
     wipe(share)
   }

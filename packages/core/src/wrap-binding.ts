@@ -1,6 +1,7 @@
 import { sha256 } from "@keyfold/core/crypto"
 import { encodePairs, type Pair } from "./context.ts"
 import { KeyfoldError } from "./errors.ts"
+import { type Kek, MANAGED_PROVIDER_ID } from "./kek.ts"
 
 /** What a wrap is for (docs/format.md, "Wrap binding"); a wrap for one purpose never opens for another. */
 export const PURPOSE = Object.freeze({ message: 1, dataKey: 2, leaseKey: 3, rootKey: 4, canary: 5 })
@@ -20,9 +21,43 @@ export type EnvelopeBinding = {
   readonly contextDigest: Uint8Array
 }
 
-/** The binding of one wrap of an envelope, 71 bytes. */
-export function wrapBinding(of: EnvelopeBinding, mask: number, slot: number, role: number): Uint8Array {
-  return bindingBytes(of.suite, of.kind, of.policy, of.wrapCount, mask, slot, role, of.salt, of.contextDigest)
+/**
+ * Gives the binding of each wrap of an envelope, 71 bytes. Managed KEKs that run the same code get views of one
+ * allocation, which costs more than its bytes (docs/performance.md). Any other KEK, also one that only claims to be
+ * managed, gets memory of its own: whatever it does to the buffer behind its binding reaches no other wrap.
+ */
+export class WrapBindings {
+  readonly #of: EnvelopeBinding
+  #shared: (Pick<Kek, "wrap" | "unwrap"> & { readonly bytes: Uint8Array }) | undefined
+
+  constructor(of: EnvelopeBinding) {
+    this.#of = of
+  }
+
+  make(kek: Kek, mask: number, slot: number, role: number): Uint8Array {
+    return wrapBinding(this.#of, mask, slot, role, this.#memoryFor(kek, slot, this.#of.wrapCount))
+  }
+
+  #memoryFor({ providerId, wrap, unwrap }: Kek, slot: number, wrapCount: number): Uint8Array {
+    if (wrapCount === 1 || providerId !== MANAGED_PROVIDER_ID) return new Uint8Array(BINDING_BYTES)
+    this.#shared ??= { bytes: new Uint8Array(BINDING_BYTES * wrapCount), wrap, unwrap }
+    const shared = this.#shared
+    if (wrap !== shared.wrap || unwrap !== shared.unwrap) return new Uint8Array(BINDING_BYTES)
+    return shared.bytes.subarray(BINDING_BYTES * slot, BINDING_BYTES * (slot + 1))
+  }
+}
+
+/** The binding of one wrap of an envelope, 71 bytes, written into `bytes`. */
+export function wrapBinding(
+  of: EnvelopeBinding,
+  mask: number,
+  slot: number,
+  role: number,
+  bytes: Uint8Array = new Uint8Array(BINDING_BYTES),
+): Uint8Array {
+  const { suite, kind, policy, wrapCount, salt, contextDigest } = of
+  writeBinding(bytes, suite, kind, policy, wrapCount, mask, slot, role, salt, contextDigest)
+  return bytes
 }
 
 /** What a wrap outside an envelope is bound to: a lease key, a root key, a canary. */
@@ -60,7 +95,9 @@ export function scopedBinding(scope: Scope, salt: Uint8Array): Uint8Array {
     bytes.set(field, offset + 2)
     offset += 2 + field.length
   }
-  return bindingBytes(SUITE, purpose, 0, 0, 0, 0, 0, salt, sha256(bytes))
+  const binding = new Uint8Array(BINDING_BYTES)
+  writeBinding(binding, SUITE, purpose, 0, 0, 0, 0, 0, salt, sha256(bytes))
+  return binding
 }
 
 /** The same binding for a wrap made under a lease: only the role differs. */
@@ -87,7 +124,8 @@ function invalid(message: string): KeyfoldError {
   return new KeyfoldError("INVALID_ARGUMENT", message)
 }
 
-function bindingBytes(
+function writeBinding(
+  bytes: Uint8Array,
   suite: number,
   purpose: number,
   policy: number,
@@ -97,8 +135,7 @@ function bindingBytes(
   role: number,
   salt: Uint8Array,
   digest: Uint8Array,
-): Uint8Array {
-  const bytes = new Uint8Array(BINDING_BYTES)
+): void {
   bytes.set(LABEL)
   bytes[15] = suite
   bytes[16] = purpose
@@ -110,7 +147,6 @@ function bindingBytes(
   bytes[ROLE_OFFSET] = role
   bytes.set(salt, 23)
   bytes.set(digest, 39)
-  return bytes
 }
 
 const utf8 = new TextEncoder()

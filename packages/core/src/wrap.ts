@@ -17,7 +17,7 @@ import type { Kek, WrapRecord } from "./kek.ts"
 import { MANAGED_PROVIDER_ID } from "./kek.ts"
 import { callWrap, type Operation } from "./kek-call.ts"
 import type { RouteEntry } from "./route.ts"
-import { ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
+import { ROLE, SUITE, WrapBindings } from "./wrap-binding.ts"
 
 /** Length of a DEK, and of a share of it, in bytes. */
 export const DEK_BYTES = 32
@@ -44,20 +44,20 @@ export function wrapDek(
   }
   for (const { kek } of slots) identityOf(kek)
   const shares = policy === "all" ? splitDek(dek, slots.length) : undefined
-  const binding = {
+  const bindings = new WrapBindings({
     suite: SUITE,
     kind: immutable[6] as number,
     policy: POLICY_BYTE[policy],
     wrapCount: slots.length,
     salt: immutable.subarray(SALT_OFFSET, IMMUTABLE_BYTES),
     contextDigest: context.digest,
-  }
+  })
   let pending = false
   const answers: (WrapRecord | KeyfoldError | Promise<WrapRecord | KeyfoldError>)[] = []
   for (let slot = 0; slot < slots.length; slot++) {
     const { kek, entry, role } = slots[slot] as Slot
     const { mask, covered, owner } = entry
-    const context = { binding: wrapBinding(binding, mask, slot, role), covered, owner }
+    const context = { binding: bindings.make(kek, mask, slot, role), covered, owner }
     const answer = callWrap(operation, kek, shares?.[slot] ?? dek, context)
     if (answer instanceof Promise) pending = true
     answers.push(answer)

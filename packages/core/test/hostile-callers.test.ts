@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest"
 import * as portable from "../src/crypto-portable.ts"
 import {
   createKeyfold,
+  type Kek,
   KeyfoldError,
   parseContext,
   type RouteEntry,
@@ -164,6 +165,48 @@ describe("a faulty provider", () => {
     const error = await keyfold.encrypt("x", { context: { [name]: "1" } }).catch((error: Error) => error)
     expect((error as Error).message).not.toMatch(/\p{Cc}/u)
   })
+})
+
+/** A KEK that shares its code with others of its class, as managed KEKs do; `seen` are the buffers it was shown. */
+class SharedCodeKek implements Kek {
+  readonly providerId = "managed"
+  readonly keyId = randomKeyId()
+  readonly inner = testKek("managed", this.keyId)
+  readonly seen: ArrayBufferLike[] = []
+  wrap(...args: Parameters<Kek["wrap"]>) {
+    this.seen.push(args[1].binding.buffer)
+    return this.inner.wrap(...args)
+  }
+  unwrap(...args: Parameters<Kek["unwrap"]>) {
+    this.seen.push(args[1].binding.buffer)
+    return this.inner.unwrap(...args)
+  }
+  describe = this.inner.describe
+  classify = this.inner.classify
+}
+
+class RuiningKek extends SharedCodeKek {
+  override unwrap(...args: Parameters<Kek["unwrap"]>) {
+    const secret = super.unwrap(...args)
+    new Uint8Array(args[1].binding.buffer).fill(0)
+    return secret
+  }
+}
+
+test("a KEK never shares the memory of its binding with one that runs other code, whatever it claims to be", async () => {
+  const ruining = new RuiningKek()
+  const [one, two] = [new SharedCodeKek(), new SharedCodeKek()]
+  const keks = [ruining, one, two]
+  const parsed = parseContext({ a: "1", b: "2", c: "3" })
+  const entries = keks.map((kek, i) => ({
+    ...{ kek, covered: [parsed.pairs[i] as never], mask: 1 << i, owner: "" },
+    ...{ companion: undefined, lastVersion: undefined },
+  }))
+  const keyfold = createKeyfold({ router: { forWriting: () => entries, forReading: () => entries } })
+  const envelope = await keyfold.encrypt("x", { context: parsed.object })
+  const { plaintext } = await keyfold.decrypt(envelope, { context: parsed.object })
+  expect(plaintext).toEqual(new TextEncoder().encode("x"))
+  for (const buffer of ruining.seen) expect([...one.seen, ...two.seen]).not.toContain(buffer)
 })
 
 describe("an abort", () => {
