@@ -12,7 +12,7 @@ import {
   type Wrap,
   writeHeader,
 } from "./envelope.ts"
-import { decryptionFailed, KeyfoldError } from "./errors.ts"
+import { decryptionFailed, type FailureCode, KeyfoldError } from "./errors.ts"
 import {
   aborted,
   emit,
@@ -59,8 +59,8 @@ export type Begun = {
 /** An envelope whose header is authentic. Whoever has it wipes `dek` and `keys`. */
 export type OpenedEnvelope = Opened & { readonly header: Header; readonly context: ParsedContext }
 
-/** Runs one operation: its abort signal, its event, and one class for whatever it throws. */
-export async function runOperation<T, Options extends { readonly signal?: AbortSignal }>(
+/** Runs one operation: its abort signal, its event, and one class for whatever it throws. Never throws, but rejects. */
+export function runOperation<T, Options extends { readonly signal?: AbortSignal }>(
   engine: Engine,
   name: OperationName,
   options: Options,
@@ -70,23 +70,32 @@ export async function runOperation<T, Options extends { readonly signal?: AbortS
   const { deadlineMs, onEvent } = engine
   const startedAt = onEvent === undefined ? 0 : performance.now()
   let signal: AbortSignal | undefined
-  let failure: KeyfoldError | undefined
+  const tell = (code: FailureCode | undefined) => {
+    if (onEvent === undefined) return
+    const durationMs = performance.now() - startedAt
+    emit(onEvent, { type: "operation", operation: name, code, durationMs })
+  }
+  const fail = (error: unknown): Promise<never> => {
+    const failure = asKeyfoldError(error, signal)
+    tell(failure.code)
+    return Promise.reject(failure)
+  }
   try {
     // Own properties only, each read once: what Object.prototype was polluted with never opens or embeds anything.
     const own = ownOptions(options)
     signal = own.signal
     throwIfAborted(signal)
     const result = run({ name, deadlineMs, signal, onEvent, inFlight }, own)
-    if (!(result instanceof Promise)) return result
-    return await (signal === undefined ? result : unlessAborted(result, signal))
-  } catch (error) {
-    failure = asKeyfoldError(error, signal)
-    throw failure
-  } finally {
-    if (onEvent !== undefined) {
-      const durationMs = performance.now() - startedAt
-      emit(onEvent, { type: "operation", operation: name, code: failure?.code, durationMs })
+    if (result instanceof Promise) {
+      return (signal === undefined ? result : unlessAborted(result, signal)).then((value) => {
+        tell(undefined)
+        return value
+      }, fail)
     }
+    tell(undefined)
+    return Promise.resolve(result)
+  } catch (error) {
+    return fail(error)
   }
 }
 
