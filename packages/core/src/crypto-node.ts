@@ -48,7 +48,7 @@ export function sealInto(
   out: Uint8Array,
   offset: number,
 ): void {
-  const cipher = createCipheriv("aes-256-gcm", key, iv, GCM)
+  const cipher = createCipheriv("aes-256-gcm", key, iv)
   cipher.setAAD(aad)
   out.set(cipher.update(plaintext), offset)
   cipher.final()
@@ -57,7 +57,7 @@ export function sealInto(
 
 /** The same for a stream: ciphertext and tag as two arrays, which spares a copy. */
 export function seal(key: SecretKey, iv: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Sealed {
-  const cipher = createCipheriv("aes-256-gcm", key, iv, GCM)
+  const cipher = createCipheriv("aes-256-gcm", key, iv)
   cipher.setAAD(aad)
   const ciphertext = plain(cipher.update(plaintext))
   cipher.final()
