@@ -63,6 +63,7 @@ export async function addBinding(
   const entry = { ...identity(kek), owner, options, publicKey: false, companion: undefined }
   const draftBinding = { id, match, ...entry, leaseTtlMs, state: "pending", expectedRegion, history: [] }
   const bare = parseBinding(draftBinding)
+  checkFitsCloud(bare)
   const others = existing.map(parseBinding)
   const former = others.find(({ binding }) => binding.id === id)
   for (const other of others) {
@@ -156,6 +157,7 @@ export async function replaceKey(
   if (former.state === "removed") throw invalid("a removed binding has no key: add a new one")
   const entry = { ...identity(kek), options, publicKey: false, companion: undefined }
   const bare = parseBinding({ ...former, ...entry, expectedRegion, leaseTtlMs })
+  checkFitsCloud(bare)
   checkOwner(bare.binding, existing.map(parseBinding))
   const replaced = await askedOf(bare, kek, change)
   const history =
@@ -228,6 +230,20 @@ function checkSame(draft: ParsedBinding, former: ParsedBinding): void {
   )
 }
 
+/**
+ * AWS KMS is told the pairs of a wrap as its encryption context, verbatim, and refuses some: better now than at the first
+ * encryption.
+ */
+function checkFitsCloud({ binding, match }: ParsedBinding): void {
+  if (binding.provider !== "aws-kms") return
+  const utf8 = new TextEncoder()
+  const bytes = match.reduce((sum, { name, value }) => sum + utf8.encode(name + value).length, 0)
+  if (bytes <= MAX_AWS_PAIR_BYTES && !match.some(({ name }) => name.startsWith("aws:"))) return
+  throw invalid(
+    `AWS KMS takes pairs of at most ${MAX_AWS_PAIR_BYTES} bytes together, and no name that begins with aws:`,
+  )
+}
+
 function identity({ providerId, keyId }: Kek): Pick<KeyEntry, "provider" | "keyId"> {
   return { provider: providerId, keyId }
 }
@@ -238,3 +254,6 @@ async function saved(binding: Binding, { save }: Pick<ChangeOptions, "save">): P
   await save(checked)
   return checked
 }
+
+/** The 4,096 bytes of an encryption context but those of `keyfold:binding` (docs/format.md, "Wrapped bytes"). */
+const MAX_AWS_PAIR_BYTES = 4096 - 15 - 43

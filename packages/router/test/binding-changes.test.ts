@@ -135,6 +135,26 @@ describe("a former key that was dropped from history stays shut", () => {
 })
 
 describe("keys", () => {
+  test("of AWS take pairs of 4,038 bytes and no name under aws:, and the rest is refused before anybody is asked", async () => {
+    // Eight pairs, and one that fills what is left to the byte.
+    const nine = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`pair_${i}`, "x".repeat(480)]))
+    const used = 8 * (6 + 480)
+    const match = (bytes: number) => ({ ...nine, rest: "x".repeat(bytes - used - 4) })
+    await expect(vault.add(match(4039))).rejects.toEqual(failure("INVALID_ARGUMENT"))
+    await expect(vault.add({ ...nine, rest: "é".repeat(100) })).rejects.toEqual(failure("INVALID_ARGUMENT"))
+    await expect(vault.add({ "aws:tenant": "1" })).rejects.toEqual(failure("INVALID_ARGUMENT"))
+    expect(vault.list()).toEqual([])
+    await vault.add(match(4038))
+    await vault.add({ "aws:tenant": "1" }, {}, "key-azure", vault.azure)
+    const toAws = replaceKey(
+      vault.list()[1] as Binding,
+      { kek: vault.aws.kek("key") },
+      vault.list(),
+      change(),
+    )
+    await expect(toAws).rejects.toEqual(failure("INVALID_ARGUMENT"))
+  })
+
   test("going back and forth between two keys leaves one entry each, and all data readable", async () => {
     await vault.add(org, {}, "first")
     const envelopes: Uint8Array[] = []
