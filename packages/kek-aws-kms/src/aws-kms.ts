@@ -98,8 +98,9 @@ function awsKek(keyId: string, targets: readonly RegionalKey[], failoverAfterMs:
         async send(client, arn, abortSignal) {
           const command = new EncryptCommand({ ...fixed(arn), Plaintext: secret, EncryptionContext })
           const reply = await client.send(command, { abortSignal })
-          if (reply.KeyId !== arn || reply.CiphertextBlob === undefined) throw anotherKey()
-          return reply.CiphertextBlob
+          const blob: unknown = reply.CiphertextBlob
+          if (reply.KeyId !== arn || !(blob instanceof Uint8Array)) throw anotherKey()
+          return blob
         },
       })
       const wrapped = new Uint8Array(1 + blob.length)
@@ -128,10 +129,11 @@ function awsKek(keyId: string, targets: readonly RegionalKey[], failoverAfterMs:
         async send(client, arn, abortSignal) {
           const command = new DecryptCommand({ ...fixed(arn), CiphertextBlob, EncryptionContext })
           const { KeyId, Plaintext } = await client.send(command, { abortSignal })
-          const secret = Plaintext && Uint8Array.from(Plaintext)
-          Plaintext?.fill(0)
-          if (KeyId === arn && secret !== undefined) return secret
-          secret?.fill(0)
+          if (!(Plaintext instanceof Uint8Array)) throw anotherKey()
+          const secret = Uint8Array.from(Plaintext)
+          Plaintext.fill(0)
+          if (KeyId === arn) return secret
+          secret.fill(0)
           throw anotherKey()
         },
       })

@@ -425,3 +425,20 @@ test("many calls at once share the connections and all succeed", async () => {
   const kek = kekOf(emulator.createKey())
   await Promise.all(Array.from({ length: 200 }, () => roundTrip(kek)))
 })
+
+test.each([
+  ["a length and no bytes", { length: 2 ** 40 }],
+  ["a list of numbers", Array(32).fill(7)],
+  ["a string", "x".repeat(32)],
+  ["nothing", undefined],
+])("an answer whose bytes are %s is thrown away", async (_, bytes) => {
+  const keyId = "arn:aws:kms:eu-central-1:111122223333:key/00000000-0000-4000-8000-000000000001"
+  const send = async () => ({ KeyId: keyId, Plaintext: bytes, CiphertextBlob: bytes })
+  const kek = awsKms({ clients: { clientFor: () => ({ send }) as never } }).kek(keyId)
+  const record = { keyVersion: 0, leased: false, wrapped: Uint8Array.of(1, 2, 3) }
+  for (const call of [() => kek.wrap(SECRET, contextOf(), {}), () => kek.unwrap(record, contextOf(), {})]) {
+    const { code, message } = await failureOf(call)
+    expect(code).toBe("UNKNOWN")
+    expect(message).toMatch(/thrown away/)
+  }
+})
