@@ -20,6 +20,7 @@ const STEPS: Readonly<Record<string, Command>> = {
   docs: [node, "scripts/doc-comments.ts"],
   examples: [node, "scripts/readme-examples.ts"],
   test: fromReadme("test"),
+  fuzz: [node, "laws/fuzz/main.ts", "--runs", "200000"],
   demo: fromReadme("demo"),
   build: [node, "scripts/build.ts"],
   packed: [node, "scripts/packed.ts"],
