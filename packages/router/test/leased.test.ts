@@ -10,7 +10,7 @@ import {
   type WrapRecord,
 } from "@keyfold/core"
 import { sealInto } from "@keyfold/core/crypto"
-import { describe, expect, test } from "vitest"
+import { describe, expect, test, vi } from "vitest"
 import { createRouter, type LeaseOptions, leased } from "../src/index.ts"
 import { type Cloud, cloud } from "./cloud.ts"
 import { createVault, failure } from "./vault.ts"
@@ -97,6 +97,26 @@ describe("a lease", () => {
     await sleep(60) // 210 ms after the call began, 60 ms after it ended
     await expect(wrapOnce(kek)).rejects.toEqual(failure("UNAVAILABLE"))
     await expect(kek.unwrap(record, inEnvelope(), {})).rejects.toEqual(failure("UNAVAILABLE"))
+  })
+
+  test.each([
+    ["a day forward", 86_400_000, true],
+    ["fifty years forward", 50 * 365 * 86_400_000, true],
+    ["a day back", -86_400_000, false],
+  ])("never lasts longer for a clock that is set %s", async (_, stepMs, endsAtOnce) => {
+    const { from, kek } = fresh({ ttlMs: 150 })
+    const record = await wrapOnce(kek)
+    await kek.unwrap(record, inEnvelope(), {})
+    from.trouble = outage
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + stepMs })
+    try {
+      if (!endsAtOnce) expect((await wrapOnce(kek)).leased).toBe(true)
+      await sleep(endsAtOnce ? 0 : 160)
+      await expect(wrapOnce(kek)).rejects.toEqual(failure("UNAVAILABLE"))
+      await expect(kek.unwrap(record, inEnvelope(), {})).rejects.toEqual(failure("UNAVAILABLE"))
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   test("is asked for again ahead of its end, so that nobody waits", async () => {
