@@ -20,6 +20,9 @@ const TAMPERED = 200
 const MAX_MEMORY_MEBIBYTES = 32
 const MAX_SHORT_MEMORY_MEBIBYTES = 128
 const SHORT_RUN = 100_000
+const NOT_BEGUN = -1n
+/** Making keys and envelopes before the first case, also on a busy machine. */
+const SETUP_MS = 60_000
 
 const { values } = parseArgs({
   options: {
@@ -46,6 +49,7 @@ async function fuzz(): Promise<number> {
   let memoryBytes: number | undefined
   const progress = new SharedArrayBuffer(16)
   const current = new BigInt64Array(progress)
+  current[0] = NOT_BEGUN
   const workerData: WorkerData = { seed, first, end, progress, subject: values.subject }
   const worker = new Worker(new URL("worker.ts", import.meta.url), { workerData })
   worker.on("message", (message: { finding?: Finding; memoryBytes?: number }) => {
@@ -63,22 +67,25 @@ async function fuzz(): Promise<number> {
   }
   process.once("SIGINT", stop).once("SIGTERM", stop)
   const ended = new Promise<void>((resolve) => worker.once("exit", () => resolve()))
-  let last = -1n
+  let last = NOT_BEGUN
   let lastAt = performance.now()
   const watch = setInterval(() => {
     const now = current[0] as bigint
     if (now !== last) {
       last = now
       lastAt = performance.now()
-    } else if (performance.now() - lastAt > hangMs && memoryBytes === undefined) {
+    } else if (
+      performance.now() - lastAt > (now === NOT_BEGUN ? SETUP_MS : hangMs) &&
+      memoryBytes === undefined
+    ) {
       void worker.terminate()
     }
-    if (process.stderr.isTTY) process.stderr.write(`\r${now} of ${end} `)
+    if (process.stderr.isTTY) process.stderr.write(`\r${now < 0n ? 0 : now} of ${end} `)
   }, 250)
   await ended
   clearInterval(watch)
   if (process.stderr.isTTY) process.stderr.write("\r\u001b[K")
-  const at = Number(current[0])
+  const at = Math.max(first, Number(current[0]))
   if (failure !== "") console.log(`the run broke at case ${at}: ${failure}`)
   else if (memoryBytes === undefined) {
     hung++
