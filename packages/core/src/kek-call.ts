@@ -159,12 +159,23 @@ function settle<T>(
     )
     signal?.addEventListener("abort", onAbort)
     if (signal?.aborted) onAbort()
-    answer.then(
-      (value) => (open ? finish(value) : discard(value)),
-      (error: unknown) => {
-        if (open) finish(kekFailure(kek, covered, error))
-      },
-    )
+    const fail = (error: unknown) => {
+      if (open) finish(kekFailure(kek, covered, error))
+    }
+    // What cannot even be looked at, such as a proxy whose traps throw, must not leave a rejection that nobody awaits.
+    const settled = (value: T) => {
+      try {
+        if (open) finish(value)
+        else discard(value)
+      } catch (error) {
+        resolve(kekFailure(kek, covered, error))
+      }
+    }
+    try {
+      answer.then(settled, fail)
+    } catch (error) {
+      fail(error)
+    }
   })
 }
 
@@ -179,8 +190,17 @@ function failed(
   return failure
 }
 
-/** Wraps what a KEK threw, once. A wrong binding and the like become the one failure without a name (law 7). */
+/** Wraps what a KEK threw, once. Never throws, whatever that was. */
 function kekFailure(kek: Kek, covered: readonly Pair[], error: unknown): KeyfoldError {
+  try {
+    return namedFailure(kek, covered, error)
+  } catch {
+    return keyFailure("UNKNOWN", kek, covered, "it failed with an error that cannot be looked at")
+  }
+}
+
+/** A wrong binding and the like become the one failure without a name (law 7). */
+function namedFailure(kek: Kek, covered: readonly Pair[], error: unknown): KeyfoldError {
   const code = error instanceof KeyfoldError ? error.code : classified(kek, error)
   if (code === "DECRYPTION_FAILED") return decryptionFailed()
   if (error instanceof KeyfoldError && error.providerId !== undefined) return error

@@ -143,6 +143,48 @@ describe("a faulty provider", () => {
     },
   )
 
+  describe("what cannot be looked at", () => {
+    const fail = () => {
+      throw new Error("no")
+    }
+    const hidden = () => new Proxy({}, { getPrototypeOf: fail })
+    const answers: Record<string, () => unknown> = {
+      rejected: () => Promise.reject(hidden()),
+      thrown: () => {
+        throw hidden()
+      },
+      resolved: () => Promise.resolve(hidden()),
+      returned: () => hidden(),
+      // biome-ignore lint/suspicious/noThenProperty: a promise that fails when it is asked is what is tested
+      "a promise that throws": () => ({ then: fail }),
+    }
+    test.each(Object.keys(answers))("%s: a named failure at once, and no rejection is left", async (name) => {
+      const rejections: unknown[] = []
+      const onRejection = (reason: unknown) => void rejections.push(reason)
+      process.on("unhandledRejection", onRejection)
+      try {
+        for (const onEvent of [undefined, () => {}]) {
+          const kek = cloudKek()
+          const router = testRouter([{ names: ["a"], kek, owner: "o", companion: undefined }])
+          const keyfold = createKeyfold({ router, ...(onEvent && { onEvent }) })
+          const envelope = await keyfold.encrypt("x", { context })
+          Object.assign(kek, { wrap: answers[name], unwrap: answers[name] })
+          const started = performance.now()
+          for (const call of [keyfold.encrypt("x", { context }), keyfold.decrypt(envelope, { context })]) {
+            await expect(call).rejects.toSatisfy(
+              (error) => error instanceof KeyfoldError && error.code !== "TIMEOUT",
+            )
+          }
+          expect(performance.now() - started).toBeLessThan(2000)
+        }
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        expect(rejections).toEqual([])
+      } finally {
+        process.off("unhandledRejection", onRejection)
+      }
+    })
+  })
+
   test("a promise of another kind is waited for", async () => {
     const kek = cloudKek()
     const { wrap } = kek
