@@ -345,7 +345,7 @@ async function replyCase({ vault, samples }: Target, chance: Chance, log: CaseLo
   const sample = chance.pick(samples)
   const { context, aad, kind } = sample
   const never = chance.oneIn(400)
-  const keyfold = never ? vault.hasty : vault.keyfold
+  const keyfold = never || chance.oneIn(8) ? vault.hasty : vault.keyfold
   log.steps.push(`sample ${sample.name}`)
   let left = chance.pick([1, 1, 2, 99])
   vault.hook = (from, action, reply) => {

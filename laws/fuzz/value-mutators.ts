@@ -157,6 +157,7 @@ export function junk(chance: Chance): unknown {
     () => new Proxy({}, { get: fail }),
     () => new Proxy({}, { ownKeys: fail, getOwnPropertyDescriptor: fail }),
     () => new Proxy(() => {}, { apply: fail }),
+    () => new Proxy({}, { getPrototypeOf: fail }),
     () => ({ length: 2 ** 40 }),
     () => ({
       get length(): number {

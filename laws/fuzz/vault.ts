@@ -27,7 +27,7 @@ export type ReplyHook = (from: ReplySource, action: "wrap" | "unwrap", reply: un
 export type Vault = AsyncDisposable & {
   /** Over a fixed list of bindings. */
   readonly keyfold: Keyfold
-  /** The same, with a deadline of 15 ms: for replies that never come. */
+  /** The same with an observer, and a deadline of 15 ms: for replies that never come. */
   readonly hasty: Keyfold
   /** Over a lookup that gives `found`. */
   readonly lookingUp: Keyfold
@@ -122,7 +122,7 @@ export async function openVault(subject = (keyfold: Keyfold): Keyfold => keyfold
   const lookup = createRouter({ ...common, bindings: () => vault.found as Binding[], bindingTtlMs: 0 })
   const vault: Vault = {
     keyfold: subject(createKeyfold({ router: fixed })),
-    hasty: createKeyfold({ router: fixed, deadlineMs: 15 }),
+    hasty: createKeyfold({ router: fixed, deadlineMs: 15, onEvent: () => {} }),
     lookingUp: createKeyfold({ router: spyRouter(lookup) }),
     bindings,
     found: bindings,
