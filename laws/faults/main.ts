@@ -4,10 +4,11 @@
  * store must open, hold every acknowledged KEK once, and open every acknowledged envelope.
  */
 import { spawn, spawnSync } from "node:child_process"
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs"
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
+import { KeyfoldError } from "@keyfold/core"
 import Table from "cli-table3"
 import { Acknowledged, judge, type Verdict } from "./store.ts"
 
@@ -36,11 +37,16 @@ type Row = Totals & {
 
 /** One step each of making, rotating, and changing the root key, so that a run is short and ends by itself. */
 const STEPS = 3
+const MAX_CUTS = 200
+/** Later cuts may be longer, from a part of the last page to all pages but one. */
+const CUT_STEP_BYTES = 512
+const NOTHING_LOST: Verdict = { lost: 0, duplicates: 0, unreadable: 0 }
 const worker = join(import.meta.dirname, "worker.ts")
 const folder = mkdtempSync(join(tmpdir(), "keyfold-faults-"))
 const rows: Row[] = []
 try {
   rows.push(await killAtRandom(Number(values.kills)))
+  rows.push(await tear(Number(values.points)))
   if (spawnSync("strace", ["-V"]).error === undefined) {
     for (const call of ["pwrite64", "fsync", "fdatasync", "ftruncate", "unlink"]) {
       rows.push(await injectAtEvery(call, "signal=KILL", "killed"))
@@ -92,6 +98,29 @@ async function killAtRandom(kills: number): Promise<Row> {
     count(row, output, await judge(path, acknowledged, round % 100 === 99 ? 0 : from))
     const { keks, envelopes } = acknowledged
     progress(`killed ${round + 1} of ${kills}: ${keks.size} KEKs, ${envelopes.length} envelopes`)
+  }
+  return row
+}
+
+/** Cuts the file of a closed store anywhere in its last pages: what is missing must be named, and never served as absent. */
+async function tear(points: number): Promise<Row> {
+  const row = newRow("file cut short")
+  const path = join(folder, "torn.db")
+  const acknowledged = new Acknowledged()
+  acknowledged.add(run([process.execPath, worker, path, "40", "7"]))
+  const whole = readFileSync(path)
+  for (let n = 1; n <= Math.min(points, MAX_CUTS); n++) {
+    const missing = 1 + Math.floor(Math.random() * Math.min(n * CUT_STEP_BYTES, whole.length - 1))
+    const copy = join(folder, "torn")
+    mkdirSync(copy)
+    writeFileSync(join(copy, "keks.db"), whole.subarray(0, whole.length - missing))
+    row.struck++
+    try {
+      count(row, "", await judge(join(copy, "keks.db"), acknowledged))
+    } catch (error) {
+      count(row, `failed ${error instanceof KeyfoldError ? error.code : "UNTYPED"}`, NOTHING_LOST)
+    }
+    rmSync(copy, { recursive: true })
   }
   return row
 }

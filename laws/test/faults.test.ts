@@ -27,6 +27,7 @@ test("nor with a fault at a system call", ({ skip }) => {
     { encoding: "utf8" },
   )
   expect([status, stdout]).toEqual([0, expect.stringMatching(/Nothing acknowledged was lost/)])
+  expect(stdout).toMatch(/file cut short *│ 2 +│ STORE_CORRUPT 2/)
   expect(stdout).toMatch(/killed at each pwrite64 *│ 2 /)
   expect(stdout).toMatch(/disk full at each pwrite64 *│ 2 +│ STORE_F/)
 })

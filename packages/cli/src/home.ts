@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs"
+import { existsSync, statSync } from "node:fs"
 import { mkdir, readFile } from "node:fs/promises"
 import { homedir } from "node:os"
 import { join } from "node:path"
@@ -87,6 +87,10 @@ export async function openHome(
   const { environment } = await readConfig(paths)
   if (!existsSync(paths.store)) {
     throw new KeyfoldError("STORE_FAILED", `${paths.store} is missing: put it back, or restore a backup`)
+  }
+  // A store was made before the home was: an empty file is one that was lost, not a new one.
+  if (statSync(paths.store).size === 0 && !existsSync(`${paths.store}-wal`)) {
+    throw new KeyfoldError("STORE_CORRUPT", `${paths.store} is empty: put it back, or restore a backup`)
   }
   const { createManagedProvider, rootKindOf } = await import("@keyfold/kek-managed")
   const { sqliteStore } = await import("@keyfold/kek-managed/sqlite")

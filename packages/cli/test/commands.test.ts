@@ -309,6 +309,14 @@ describe("bad input", () => {
     expect([gone.code, gone.stderr]).toEqual([5, expect.stringMatching(/keks.db is missing/)])
     expect(keyfold(["encrypt", ...pair, ...lost], { input: "x" }).code).toBe(5)
     expect(existsSync(path("lost/keks.db"))).toBe(false)
+    writeFileSync(path("lost/keks.db"), "")
+    for (const command of ["encrypt", "decrypt"]) {
+      const empty = keyfold([command, ...pair, ...lost], { input: sealed })
+      expect([empty.code, empty.stderr]).toEqual([
+        5,
+        expect.stringMatching(/STORE_CORRUPT: .*keks.db is empty/),
+      ])
+    }
     writeFileSync(path("lost/keks.db"), "not a database at all".repeat(300))
     const { code, stderr } = keyfold(["decrypt", ...pair, "--home", "lost"], { input: sealed })
     expect([code, error(stderr)]).toEqual([5, "STORE_CORRUPT"])

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, openSync, rmSync } from "node:fs"
+import { closeSync, existsSync, fsyncSync, openSync, rmSync, statSync } from "node:fs"
 import { dirname } from "node:path"
 import { DatabaseSync, type StatementSync } from "node:sqlite"
 import { KeyfoldError } from "@keyfold/core"
@@ -122,6 +122,7 @@ function openDatabase(path: string): DatabaseSync {
   }
   const db = new DatabaseSync(path, { timeout: SPELL_MS })
   try {
+    checkWhole(path, db)
     if (numberOf(db, "PRAGMA application_id") !== APPLICATION_ID) createSchema(db)
     if (numberOf(db, "PRAGMA user_version") > SCHEMA_VERSION) {
       throw new KeyfoldError("UNSUPPORTED_VERSION", "this store was written by a newer keyfold: use that one")
@@ -134,6 +135,15 @@ function openDatabase(path: string): DatabaseSync {
     db.close()
     throw error
   }
+}
+
+/**
+ * SQLite fills the rest of a page that was cut with zeros, and a KEK there would be taken for one that was never made.
+ * Only what a log still holds may be missing.
+ */
+function checkWhole(path: string, db: DatabaseSync): void {
+  if (existsSync(`${path}-wal`) && statSync(`${path}-wal`).size > 0) return
+  if (statSync(path).size % numberOf(db, "PRAGMA page_size") !== 0) throw corrupt("its file was cut short")
 }
 
 /** Makes a store of an empty file, and nothing of another program's database. */

@@ -44,6 +44,22 @@ test("what is no store is named, and a newer one is left alone", () => {
   expect(() => sqliteStore(newer)).toThrow(code("UNSUPPORTED_VERSION"))
 })
 
+test("a file that was cut anywhere is named, and no KEK of it is taken for one that was never made", async () => {
+  const path = fresh()
+  const managed = await createManagedProvider({ store: sqliteStore(path), root, environment: "test" })
+  for (let i = 0; i < 40; i++) await managed.kekFor({ name: "n", value: String(i) })
+  await managed.close()
+  const whole = readFileSync(path)
+  expect(whole.length).toBeGreaterThan(3 * 4096)
+  const cut = fresh()
+  for (let left = 1; left < whole.length; left += 331) {
+    writeFileSync(cut, whole.subarray(0, left))
+    expect(() => sqliteStore(cut).meta()).toThrow(code("STORE_CORRUPT"))
+  }
+  writeFileSync(cut, whole)
+  expect(sqliteStore(cut).list("", 100)).toHaveLength(40)
+})
+
 test("another program's database is refused, and left as it was", () => {
   const path = fresh()
   const db = new DatabaseSync(path)
