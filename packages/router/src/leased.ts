@@ -23,8 +23,8 @@ export type LeaseOptions = {
   readonly covered: readonly Pair[]
   /** That of the managed provider, if there is one: leased data of one environment opens in no other. */
   readonly environment: string
-  /** How long the CMK is not asked again, in milliseconds: at most 3,600,000; 0 is off. */
-  readonly ttlMs: number
+  /** How long the CMK is not asked again, in milliseconds: 60,000 unless told, at most 3,600,000; 0 is off. */
+  readonly ttlMs?: number
   /** Wraps under one lease; 1,048,576 unless told, which is also the most. */
   readonly maxUses?: number
 }
@@ -50,7 +50,7 @@ class LeasedKek implements Kek {
   readonly providerId: string
   readonly keyId: string
   readonly #kek: Kek
-  readonly #entry: LeaseOptions
+  readonly #entry: LeaseOptions & { readonly ttlMs: number }
   readonly #maxUses: number
   /** In the store of the process, leases of this KEK stand under keys that begin so. */
   readonly #id = `${++made} `
@@ -59,13 +59,13 @@ class LeasedKek implements Kek {
   /** The name of the lease that opened last: most data is read under few leases, and a digest takes microseconds. */
   #lastRead: (Pick<LeasedParts, "keyVersion" | "prefix"> & { readonly name: string }) | undefined
 
-  constructor(kek: Kek, { maxUses = MAX_USES, ...entry }: LeaseOptions) {
-    checkLeaseTtl(entry.ttlMs)
+  constructor(kek: Kek, { maxUses = MAX_USES, ttlMs = DEFAULT_TTL_MS, ...entry }: LeaseOptions) {
+    checkLeaseTtl(ttlMs)
     if (!Number.isInteger(maxUses) || maxUses < 1 || maxUses > MAX_USES) {
       throw invalid(`a lease makes from 1 to ${MAX_USES} wraps`)
     }
     this.#kek = kek
-    this.#entry = entry
+    this.#entry = { ...entry, ttlMs }
     this.#maxUses = maxUses
     this.providerId = kek.providerId
     this.keyId = kek.keyId
@@ -318,6 +318,7 @@ const SEALED_BYTES = 48
 const SECRET_BYTES = 32
 const MAX_WRAPPED_LEASE_BYTES = 8192 - SALT_BYTES - 2 - IV_BYTES - SEALED_BYTES
 const MAX_USES = 2 ** 20
+const DEFAULT_TTL_MS = 60_000
 const MAX_TTL_MS = 3_600_000
 /** Of a lease that only opens: a view of an envelope would keep all of it. */
 const NO_PREFIX = new Uint8Array(0)

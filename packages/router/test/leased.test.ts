@@ -372,7 +372,7 @@ describe("what never passes for a lease", () => {
   })
 })
 
-test("each setting out of range is refused", () => {
+test("each setting out of range is refused, and a minute is the default", async () => {
   const { lease } = fresh()
   for (const ttlMs of [-1, 0.5, 3_600_001, Number.NaN, "60" as never]) {
     expect(() => lease({ ttlMs })).toThrow(failure("INVALID_ARGUMENT"))
@@ -381,6 +381,10 @@ test("each setting out of range is refused", () => {
     expect(() => lease({ maxUses })).toThrow(failure("INVALID_ARGUMENT"))
   }
   expect(() => lease({ ttlMs: 3_600_000, maxUses: 2 ** 20 })).not.toThrow()
+  const { ttlMs: _, ...withoutTtl } = entry
+  await expect(wrapOnce(leased(cloud("aws-kms").kek("key"), withoutTtl))).resolves.toMatchObject({
+    leased: true,
+  })
 })
 
 describe("through router and engine", () => {
