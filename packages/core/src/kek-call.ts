@@ -60,7 +60,9 @@ export function callWrap(
   const options = new CallOptions(report)
   try {
     const answer = kek.wrap(secret, context, options)
-    if (isThenable(answer)) return settle(operation, kek, context, answer, options, report, noSecret)
+    if (isThenable(answer)) {
+      return settle(operation, kek, context, answer, options, report, takeRecord, noSecret)
+    }
     report?.done(undefined)
     return answer
   } catch (error) {
@@ -81,7 +83,7 @@ export function callUnwrap(
   try {
     const answer = kek.unwrap(record, context, options)
     if (isThenable(answer)) {
-      return settle(operation, kek, context, answer, options, report, wipe).then(checkSecret)
+      return settle(operation, kek, context, answer, options, report, takeSecret, wipe)
     }
     report?.done(undefined)
     return checkSecret(answer)
@@ -136,6 +138,7 @@ function settle<T>(
   answer: PromiseLike<T>,
   options: CallOptions,
   report: Reporter | undefined,
+  take: (value: T) => T | KeyfoldError,
   discard: (late: T) => void,
 ): Promise<T | KeyfoldError> {
   const { deadlineMs, signal } = operation
@@ -164,18 +167,17 @@ function settle<T>(
     }
     // What cannot even be looked at, such as a proxy whose traps throw, must not leave a rejection that nobody awaits.
     const settled = (value: T) => {
+      let result: T | KeyfoldError
       try {
-        if (open) finish(value)
-        else discard(value)
+        if (!open) return discard(value)
+        result = take(value)
       } catch (error) {
-        resolve(kekFailure(kek, covered, error))
+        result = kekFailure(kek, covered, error)
       }
+      if (open) finish(result)
     }
-    try {
-      answer.then(settled, fail)
-    } catch (error) {
-      fail(error)
-    }
+    // A promise of another kind may lead to further ones, and asking it may throw: this waits for all, and rejects then.
+    Promise.resolve(answer).then(settled, fail)
   })
 }
 
@@ -280,6 +282,20 @@ function reporter(operation: Operation, action: "wrap" | "unwrap", kek: Kek): Re
   }
 }
 
+/** A record of our own: a promise is never resolved with what a provider may have given a `then`. */
+function takeRecord({ keyVersion, leased, wrapped }: WrapRecord): WrapRecord {
+  return { keyVersion, leased, wrapped }
+}
+
+/** Likewise a copy of the secret; the provider's is wiped. */
+function takeSecret(secret: Uint8Array): Uint8Array | KeyfoldError {
+  const checked = checkSecret(secret)
+  if (checked instanceof KeyfoldError) return checked
+  const own = Uint8Array.from(checked)
+  wipe(secret)
+  return own
+}
+
 /** A wrap that comes late holds no secret. */
 function noSecret(): void {}
 
@@ -288,9 +304,8 @@ function wipe(secret: unknown): void {
 }
 
 /** What a faulty KEK gives as a secret opens nothing. */
-function checkSecret(secret: Uint8Array | KeyfoldError): Uint8Array | KeyfoldError {
-  if (secret instanceof KeyfoldError || (secret instanceof Uint8Array && secret.length === SECRET_BYTES))
-    return secret
+function checkSecret(secret: Uint8Array): Uint8Array | KeyfoldError {
+  if (secret instanceof Uint8Array && secret.length === SECRET_BYTES) return secret
   wipe(secret)
   return decryptionFailed()
 }

@@ -10,6 +10,7 @@ import {
   type Router,
   scopedBinding,
 } from "../src/index.ts"
+import { callUnwrap, callWrap } from "../src/kek-call.ts"
 import { type CustomEntry, randomKeyId, type TestKek, testKek, testRouter } from "./test-keks.ts"
 
 const context = { a: "1", b: "2" }
@@ -157,6 +158,17 @@ describe("a faulty provider", () => {
       returned: () => hidden(),
       // biome-ignore lint/suspicious/noThenProperty: a promise that fails when it is asked is what is tested
       "a promise that throws": () => ({ then: fail }),
+      "resolved with what throws when it is asked for then": () => {
+        const answer = new Proxy(new Uint8Array(32), { get: fail })
+        // biome-ignore lint/suspicious/noThenProperty: a promise that hands on what no real one would
+        return { then: (done: (value: unknown) => void) => done(answer) }
+      },
+      "resolved with what throws when it is asked for then once more": () => {
+        let asked = 0
+        const then = { get: () => (asked++ === 0 ? undefined : fail()) }
+        // biome-ignore lint/suspicious/noThenProperty: an array that turns into a promise is what is tested
+        return Promise.resolve(Object.defineProperty(new Uint8Array(32), "then", then))
+      },
     }
     test.each(Object.keys(answers))("%s: a named failure at once, and no rejection is left", async (name) => {
       const rejections: unknown[] = []
@@ -177,6 +189,19 @@ describe("a faulty provider", () => {
           }
           expect(performance.now() - started).toBeLessThan(2000)
         }
+        // A call that nobody waits for any more, because another one ended the operation, must not reject either.
+        const operation = {
+          name: "decrypt",
+          deadlineMs: 1000,
+          signal: undefined,
+          onEvent: undefined,
+          inFlight: undefined,
+        }
+        const kek = Object.assign(cloudKek(), { wrap: answers[name], unwrap: answers[name] })
+        const wrapContext = { binding: new Uint8Array(71), covered: [], owner: "o" }
+        const record = { keyVersion: 0, leased: false, wrapped: new Uint8Array(60) }
+        await callWrap(operation as never, kek, new Uint8Array(32), wrapContext)
+        await callUnwrap(operation as never, kek, record, wrapContext)
         await new Promise((resolve) => setTimeout(resolve, 5))
         expect(rejections).toEqual([])
       } finally {
