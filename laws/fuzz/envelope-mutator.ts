@@ -174,7 +174,7 @@ function mutateWraps(
     case "key version":
       // Google finds the version in its own ciphertext: who holds the DEK may write what it likes beside it.
       if (holdsDek && wrap.provider.toString("latin1") === "gcp-kms") wrap.role ^= 1
-      wrap.version = chance.pick([0, 1, 2, wrap.version + 1, 2 ** 31, 2 ** 32 - 1])
+      wrap.version = chance.pick([0, 1, 2, Math.min(wrap.version + 1, 2 ** 32 - 1), 2 ** 31, 2 ** 32 - 1])
       break
     case "mask":
       wrap.mask = chance.pick([0, 1, 2, 3, wrap.mask << 1, 0x8000, 0xffff, chance.below(65_536)]) & 0xffff
