@@ -1,4 +1,5 @@
 import { KeyfoldError } from "./errors.ts"
+import { isDetached } from "./payload.ts"
 
 /** Reads a stream of chunks of any size in pieces of the size asked for, without copying where a chunk fits. */
 export class ByteReader {
@@ -37,6 +38,7 @@ export class ByteReader {
 
   async #fill(): Promise<void> {
     for (let empty = 0; this.#chunk.length === 0 && !this.#ended; empty++) {
+      if (isDetached(this.#chunk)) throw transferred() // it only looks empty: the rest of it would be left out
       // A source of empty chunks without end must not keep timers, and so the caller's abort, from running.
       if (empty % 64 === 63) await new Promise((resolve) => setTimeout(resolve))
       const { done, value } = await this.#reader.read()
@@ -55,6 +57,13 @@ export class ByteReader {
     this.#chunk = this.#chunk.subarray(piece.length)
     return piece
   }
+}
+
+function transferred(): KeyfoldError {
+  return new KeyfoldError(
+    "INVALID_ARGUMENT",
+    "a chunk of the source stream was transferred elsewhere: leave it alone once it is given",
+  )
 }
 
 const EMPTY = new Uint8Array(0)

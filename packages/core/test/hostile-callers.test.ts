@@ -337,6 +337,36 @@ test("a source that fills one buffer again and again is encrypted as it was read
   expect([plaintext[0], plaintext[4096], plaintext[8192]]).toEqual([1, 2, 3])
 })
 
+test.each(["at once", "while it is read"])(
+  "a chunk that its source transfers %s is refused, and never left out of what is sealed",
+  async (when) => {
+    const keyfold = createKeyfold({ router: testRouter() })
+    const chunk = new Uint8Array(10_000)
+    const transfer = () => structuredClone(chunk, { transfer: [chunk.buffer] })
+    let pulls = 0
+    const source = new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          if (++pulls === 3) return controller.close()
+          controller.enqueue(pulls === 1 ? chunk : new Uint8Array(10))
+          if (pulls === 1 && when === "at once") transfer()
+        },
+      },
+      { highWaterMark: 0 },
+    )
+    const reader = (await keyfold.encryptStream(source, { context, segmentBytes: 4096 })).getReader()
+    await reader.read() // the header
+    if (when === "while it is read") {
+      await reader.read()
+      transfer()
+    }
+    const rest = async () => {
+      while (!(await reader.read()).done);
+    }
+    await expect(rest()).rejects.toEqual(code("INVALID_ARGUMENT"))
+  },
+)
+
 test("two candidates alike but for their companions: the one that fits is taken", async () => {
   const kek = testKek("azure-keyvault", "https://k")
   const [one, two] = [testKek("managed", randomKeyId()), testKek("managed", randomKeyId())]
