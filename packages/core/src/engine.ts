@@ -324,7 +324,8 @@ function unlessAborted<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
   })
 }
 
-function asKeyfoldError(error: unknown, signal: AbortSignal | undefined): KeyfoldError {
+/** One class for whatever was thrown; an abort goes before all. */
+export function asKeyfoldError(error: unknown, signal: AbortSignal | undefined): KeyfoldError {
   if (signal?.aborted) return aborted(signal)
   if (error instanceof KeyfoldError) return error
   return new KeyfoldError("UNKNOWN", "an error that keyfold cannot name; see the cause", { cause: error })

@@ -1,5 +1,5 @@
 import type { Engine } from "./engine.ts"
-import { runOperation } from "./engine.ts"
+import { asKeyfoldError, runOperation } from "./engine.ts"
 import { KeyfoldError } from "./errors.ts"
 import type { Operation } from "./kek-call.ts"
 import {
@@ -68,7 +68,7 @@ type Many<Item> = {
 
 /** Runs `work` over the items, a bounded number at once; one that fails fails alone. Results keep their order. */
 async function eachOf<Item, Value>(
-  { items, concurrency }: Many<Item>,
+  { items, concurrency, signal }: Many<Item>,
   work: (item: Item) => Promise<Value>,
 ): Promise<Result<Value>[]> {
   const results: Result<Value>[] = []
@@ -78,7 +78,7 @@ async function eachOf<Item, Value>(
       try {
         results[i] = { ok: true, value: await work(item) }
       } catch (error) {
-        results[i] = { ok: false, error: error as KeyfoldError }
+        results[i] = { ok: false, error: asKeyfoldError(error, signal) }
       }
     }
   }

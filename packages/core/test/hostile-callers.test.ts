@@ -496,6 +496,20 @@ describe("options and sources", () => {
     ])
   })
 
+  test("an item whose getter throws fails alone, with a KeyfoldError", async () => {
+    const item = {
+      plaintext: "x",
+      get context(): never {
+        throw new Error("no")
+      },
+    }
+    for (const options of [{}, { signal: new AbortController().signal }]) {
+      const [first, second] = await keyfold.encryptMany([item, { plaintext: "x", context }], options)
+      expect(first).toEqual({ ok: false, error: code("UNKNOWN") })
+      expect(second).toMatchObject({ ok: true })
+    }
+  })
+
   test("a keyfold without a router, and lengths that are none", () => {
     for (const options of [undefined, {}, { router: {} }, { router: testRouter(), onEvent: 7 }]) {
       expect(() => createKeyfold(options as never)).toThrow(code("INVALID_ARGUMENT"))
