@@ -43,7 +43,10 @@ beforeAll(async () => {
   envelopes = {
     all: await keyfold.encrypt(text, { context }),
     any: await keyfold.encrypt(text, { context, policy: "any" }),
-    stream: await collect(await keyfold.encryptStream(streamOf(new Uint8Array(200_000)), { context })),
+    // Not zeros, which would look wiped.
+    stream: await collect(
+      await keyfold.encryptStream(streamOf(new Uint8Array(200_000).fill(7)), { context }),
+    ),
   }
 })
 afterAll(() => managed.close())
@@ -132,6 +135,10 @@ describe("after a call that fails", () => {
     "a KEK that fails to open the second slot": () => failing("unwrap").decrypt(envelopes.all, { context }),
     "a rewrap to a KEK that fails": () => failing("wrap").rewrap(envelopes.all, { context }),
     "an abort meanwhile": () => aborted(),
+    "a range whose first segment was changed": () => {
+      const first = keyfold.inspect(envelopes.stream).headerBytes
+      return keyfold.decryptRange(flipped(envelopes.stream, first), 0, undefined, { context })
+    },
     "a cut stream": async () => {
       const cut = envelopes.stream.slice(0, -70_000)
       const { plaintext } = await keyfold.decryptStream(streamOf(cut), { context })

@@ -31,6 +31,7 @@ export async function decryptRange(
   const { header, context, dek, keys } = opened
   dek.fill(0)
   let plaintext: Uint8Array | undefined
+  let tail: Uint8Array | undefined
   try {
     const segmentBytes = 2 ** header.segmentExponent
     const stride = segmentBytes + TAG_BYTES
@@ -46,7 +47,7 @@ export async function decryptRange(
     const from = Math.min(start, to)
     // A range that touches the end also proves where the end is, before memory is taken for what a source claims.
     const touchesEnd = end === undefined || end >= plaintextBytes
-    const tail = touchesEnd ? await openSegment(segments - 1) : undefined
+    if (touchesEnd) tail = await openSegment(segments - 1)
     plaintext = allocate(to - from)
     const first = Math.min(Math.floor(from / segmentBytes), segments - 1)
     const last = to === from ? first : Math.ceil(to / segmentBytes) - 1
@@ -57,12 +58,12 @@ export async function decryptRange(
       plaintext.set(wanted, Math.max(0, at - from))
       piece.fill(0)
     }
-    tail?.fill(0)
     return { plaintext, context: context.object }
   } catch (error) {
     plaintext?.fill(0)
     throw error
   } finally {
+    tail?.fill(0)
     keys.wipe()
   }
 }
