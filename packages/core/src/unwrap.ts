@@ -106,7 +106,6 @@ async function openWithAny(
   for (const [i, slot] of slots.entries()) {
     const result = await unwrapSlot(operation, bindings, slot, i)
     if (result instanceof KeyfoldError) {
-      if (result.code === "ABORTED") throw result
       failures.push(result)
       continue
     }

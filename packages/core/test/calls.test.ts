@@ -157,6 +157,30 @@ describe("deadlines and aborts", () => {
   })
 })
 
+describe("under any", () => {
+  test("a KEK that says ABORTED, though nobody aborted, does not keep the next from opening", async () => {
+    const { keks, keyfold } = setUp()
+    const envelope = await keyfold.encrypt("x", { context, policy: "any" })
+    keks[0].fault.unwrap = async () => {
+      throw new KeyfoldError("ABORTED", "the KMS hung up")
+    }
+    await expect(keyfold.decrypt(envelope, { context })).resolves.toMatchObject({ context })
+  })
+
+  test("no further KEK is called once the caller has aborted", async () => {
+    const { keks, keyfold } = setUp()
+    const envelope = await keyfold.encrypt("x", { context, policy: "any" })
+    const first = hang(keks[0], "unwrap")
+    const abort = new AbortController()
+    setTimeout(() => abort.abort(), 20)
+    const opening = keyfold.decrypt(envelope, { context, signal: abort.signal })
+    await expect(opening).rejects.toMatchObject({ code: "ABORTED" })
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    expect(first.cancelled).toBe(true)
+    expect([keks[1].calls.unwrap, keks[2].calls.unwrap]).toEqual([0, 0])
+  })
+})
+
 describe("which failure is told", () => {
   const cases: [string, (FailureCode | undefined)[], "all" | "any", FailureCode][] = [
     [
