@@ -13,6 +13,7 @@ import {
   timingSafeEqual,
 } from "node:crypto"
 import { startupSnapshot } from "node:v8"
+import { oneUseKeyForm } from "./key-form.ts"
 import { RandomPool } from "./random-pool.ts"
 
 /** A key in the form this backend is quickest with. The bytes given to `importKey` may be wiped afterwards only once the key is no longer used. */
@@ -23,12 +24,11 @@ export type Sealed = { readonly ciphertext: Uint8Array; readonly tag: Uint8Array
 /** The name of this backend, for reports. */
 export const backend = "node:crypto"
 
-/**
- * A key for one use. Node 24 takes some nine microseconds longer with raw bytes than with a KeyObject, every
- * other supported version is quicker with raw bytes (docs/design.md, "Key form").
- */
-export const importKey: (bytes: Uint8Array) => SecretKey =
-  Number(process.versions.node.split(".")[0]) === 24 ? (bytes) => createSecretKey(bytes) : (bytes) => bytes
+/** A key for one use, in the form that this version of Node is quickest with. */
+export const importKey: (bytes: Uint8Array) => SecretKey = {
+  raw: (bytes: Uint8Array) => bytes,
+  keyObject: importLongLivedKey,
+}[oneUseKeyForm(process.versions.node)]
 
 /** A key for many uses: a KeyObject, which holds a copy of the bytes. */
 export function importLongLivedKey(bytes: Uint8Array): SecretKey {

@@ -3,6 +3,7 @@ import fc from "fast-check"
 import { expect, test } from "vitest"
 import * as node from "../src/crypto-node.ts"
 import * as portable from "../src/crypto-portable.ts"
+import { oneUseKeyForm } from "../src/key-form.ts"
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length })
 
@@ -48,6 +49,15 @@ test("both give the same bytes, and open what the other sealed", () => {
     ),
     { numRuns: 300 },
   )
+})
+
+test("a key for one use is a KeyObject on Node 24 only, and opens what raw bytes sealed", () => {
+  const versions = ["20.19.0", "22.4.1", "24.0.0", "24.11.2", "25.2.4", "26.10.0"]
+  expect(versions.map(oneUseKeyForm)).toEqual(["raw", "raw", "keyObject", "keyObject", "raw", "raw"])
+  const [bytes, iv, aad, data] = [randomBytes(32), randomBytes(12), randomBytes(9), randomBytes(24)]
+  const { ciphertext, tag } = portable.seal(bytes, iv, aad, data)
+  const opened = node.open(node.importKey(bytes), iv, aad, Buffer.concat([ciphertext, tag]))
+  expect(opened).toEqual(new Uint8Array(data))
 })
 
 test("payloads above one update are the same too", () => {
