@@ -45,7 +45,8 @@ export const PREFIX_BYTES = 29
 export const MIN_SEGMENT_EXPONENT = 12
 export const MAX_SEGMENT_EXPONENT = 20
 const MAX_HEADER_BYTES = 65_536
-export const MAX_WRAPS = 20
+/** One for each pair, and a companion for each. */
+const MAX_WRAPS = 2 * MAX_PAIRS
 const MAX_WRAPPED_BYTES = 8192
 const MAX_KEY_ID_BYTES = 1024
 const MAX_PROVIDER_ID_BYTES = 32
@@ -75,7 +76,6 @@ export function immutableBytes(kind: Kind, segmentExponent: number, pairCount: n
  */
 export function headerLength(wraps: readonly Wrap[], embedded: ParsedContext | undefined): number {
   let length = IMMUTABLE_BYTES + 4 + 2 + 2 + MAC_BYTES
-  if (wraps.length > MAX_WRAPS) throw tooLarge(`an envelope has at most ${MAX_WRAPS} wraps`)
   for (const { identity, wrapped } of wraps) {
     if (wrapped.length === 0 || wrapped.length > MAX_WRAPPED_BYTES) {
       throw tooLarge(`a KEK gave a wrap of ${wrapped.length} bytes; 1 to ${MAX_WRAPPED_BYTES} are allowed`)

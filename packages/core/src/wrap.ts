@@ -5,7 +5,6 @@ import {
   identityOf,
   lowestBit,
   MANAGED_WRAPPED_BYTES,
-  MAX_WRAPS,
   POLICY_BYTE,
   type Policy,
   SALT_OFFSET,
@@ -23,7 +22,8 @@ import { ROLE, SUITE, WrapBindings } from "./wrap-binding.ts"
 export const DEK_BYTES = 32
 
 /**
- * Wraps a DEK under every entry of a route, all at once (design.md, law 3).
+ * Wraps a DEK under every entry of a route, all at once (design.md, law 3). The entries cover each pair once, so they are
+ * ten at the most and have no more than the 20 wraps that an envelope can hold.
  * @throws KeyfoldError `INVALID_ARGUMENT` where the route refuses the policy, or what a KEK failed with
  */
 export function wrapDek(
@@ -36,12 +36,6 @@ export function wrapDek(
 ): readonly Wrap[] | Promise<readonly Wrap[]> {
   checkPolicy(policy, entries)
   const slots = slotsOf(entries)
-  if (slots.length > MAX_WRAPS) {
-    throw new KeyfoldError(
-      "INVALID_ARGUMENT",
-      `an envelope has at most ${MAX_WRAPS} wraps, this route ${slots.length}`,
-    )
-  }
   for (const { kek } of slots) identityOf(kek)
   const shares = policy === "all" ? splitDek(dek, slots.length) : undefined
   const bindings = new WrapBindings({
