@@ -195,6 +195,31 @@ describe("which failure is told", () => {
       "all",
       "DECRYPTION_FAILED",
     ],
+    [
+      "a key that is gone before a failed decryption",
+      ["DECRYPTION_FAILED", "KEY_NOT_FOUND", "UNAVAILABLE"],
+      "all",
+      "KEY_NOT_FOUND",
+    ],
+    [
+      "what is neither denial nor outage between a failed decryption and an outage",
+      ["UNAVAILABLE", "STORE_FAILED", undefined],
+      "all",
+      "STORE_FAILED",
+    ],
+    [
+      "the same after a failed decryption",
+      ["STORE_FAILED", "DECRYPTION_FAILED", undefined],
+      "all",
+      "DECRYPTION_FAILED",
+    ],
+    [
+      "under any it goes before a denial",
+      ["KEY_DISABLED", "STORE_FAILED", "DECRYPTION_FAILED"],
+      "any",
+      "STORE_FAILED",
+    ],
+    ["and after an outage", ["STORE_FAILED", "THROTTLED", "KEY_NOT_FOUND"], "any", "THROTTLED"],
     ["the lowest slot of a kind", ["THROTTLED", "UNAVAILABLE", undefined], "all", "THROTTLED"],
     [
       "under any the outage first",
@@ -237,6 +262,39 @@ describe("which failure is told", () => {
     })
     expect((error as KeyfoldError).cause).toBe(sdkError)
     expect(inspect(error, { depth: 9 }) + JSON.stringify(error)).not.toMatch(/canary/)
+  })
+
+  test("what a KEK says of its failure is kept: the permission, whose side, the remedy, how long to wait", async () => {
+    const { keks, keyfold } = setUp()
+    const sdkError = new Error("AccessDenied")
+    const details = { action: "kms:Encrypt", side: "key-policy", fix: "grant it", cause: sdkError } as const
+    keks[1].fault.wrap = async () => {
+      throw new KeyfoldError("PERMISSION_DENIED", "denied", details)
+    }
+    const place = { providerId: "aws-kms", keyId: "arn:key/organization_id", pairNames: ["organization_id"] }
+    await expect(keyfold.encrypt("x", { context })).rejects.toMatchObject({
+      ...{ code: "PERMISSION_DENIED", retryAfterMs: undefined },
+      ...details,
+      ...place,
+    })
+    keks[1].fault.wrap = async () => {
+      throw new KeyfoldError("THROTTLED", "slower", { retryAfterMs: 1500 })
+    }
+    await expect(keyfold.encrypt("x", { context })).rejects.toMatchObject({
+      ...{ code: "THROTTLED", retryAfterMs: 1500, action: undefined, side: undefined, fix: undefined },
+      ...place,
+    })
+  })
+
+  test("an error that names its key already is not wrapped again", async () => {
+    const { keks, keyfold } = setUp()
+    const named = new KeyfoldError("UNAVAILABLE", "both regions are down", {
+      ...{ providerId: "aws-kms", keyId: "arn:key/replica", pairNames: ["user"] },
+    })
+    keks[2].fault.wrap = async () => {
+      throw named
+    }
+    await expect(keyfold.encrypt("x", { context })).rejects.toBe(named)
   })
 
   test("an error that no one can name is UNKNOWN, also from a router", async () => {
@@ -332,6 +390,29 @@ describe("many", () => {
         result.ok ? new TextDecoder().decode(result.value.plaintext) : result.error.code,
       ),
     ).toEqual(["a", "c", "MALFORMED_ENVELOPE"])
+  })
+
+  test("the signal ends what is not done yet, and leaves what is", async () => {
+    const { keks, keyfold } = setUp()
+    const abort = new AbortController()
+    const { wrap } = keks[0]
+    keks[0].wrap = (...args) => {
+      if (keks[0].calls.wrap < 2) return wrap(...args)
+      abort.abort()
+      return new Promise<never>(() => undefined)
+    }
+    const items = Array.from({ length: 5 }, () => ({ plaintext: "x", context }))
+    const results = await keyfold.encryptMany(items, { concurrency: 1, signal: abort.signal })
+    expect(results.map((result) => (result.ok ? "ok" : result.error.code))).toEqual([
+      ...["ok", "ok"],
+      ...["ABORTED", "ABORTED", "ABORTED"],
+    ])
+  })
+
+  test("no options, given as null, are none", async () => {
+    const { keyfold } = setUp()
+    const results = await keyfold.encryptMany([{ plaintext: "x", context }], null as never)
+    expect(results).toMatchObject([{ ok: true }])
   })
 
   test("no more run at once than asked for", async () => {

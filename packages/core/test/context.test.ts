@@ -1,5 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
+import { BoundedCache } from "../src/bounded-cache.ts"
 import { decodeContext } from "../src/context.ts"
 import { type KeyContext, parseContext } from "../src/index.ts"
 import { keyContext } from "./arbitraries.ts"
@@ -138,3 +139,23 @@ test("canonical bytes decode to the context, and nothing else decodes", () => {
 function pairs(count: number): KeyContext {
   return Object.fromEntries(Array.from({ length: count }, (_, i) => [`n${i}`, "v"]))
 }
+
+test("canonical bytes that are cut anywhere decode to nothing", () => {
+  const { canonical } = parse({ organization_id: "org_1", data_type: "ssn" })
+  for (let length = 0; length < canonical.length; length++) {
+    expect(decodeContext(canonical.slice(0, length))).toBeUndefined()
+  }
+  expect(decodeContext(canonical)).toBeDefined()
+})
+
+test("the cache of parsed contexts forgets what is not used, keeps what is, and stays bounded", () => {
+  const cache = new BoundedCache<number, string>(2)
+  cache.set(1, "one")
+  cache.set(2, "two")
+  cache.set(3, "three") // 1 and 2 are the old generation now
+  expect(cache.get(1)).toBe("one") // and 1 a young one again
+  cache.set(4, "four") // 1 and 3 are old, 2 is gone
+  expect([2, 3, 4].map((key) => cache.get(key))).toEqual([undefined, "three", "four"])
+  cache.set(5, "five")
+  expect([1, 3, 4, 5].map((key) => cache.get(key))).toEqual([undefined, "three", "four", "five"])
+})

@@ -66,14 +66,29 @@ describe("a router that does not cover every pair once", () => {
     ["none", []],
     ["other pairs than its bitmap says", [entry(1, [parsed.pairs[1] as never]), entry(2)]],
     ["fewer pairs than its bitmap says", [entry(3, [parsed.pairs[0] as never])]],
+    ["a pair of another value", [entry(1, [{ name: "a", value: "9" }]), entry(2)]],
+    ["a pair of another name", [entry(1, [{ name: "z", value: "1" }]), entry(2)]],
   ])("%s", async (_, entries) => {
     const router: Router = { forWriting: () => entries, forReading: () => [] }
     await expect(createKeyfold({ router }).encrypt("x", { context })).rejects.toEqual(code("NO_ROUTE"))
     expect(entries.every(({ kek }) => (kek as TestKek).calls.wrap === 0)).toBe(true)
   })
 
-  test("a key id that no envelope can hold is refused before a KEK is called", async () => {
-    const kek = testKek("aws-kms", "has space")
+  test("pairs that are equal to the context's, but other objects, are as good", async () => {
+    const entries = [entry(1, [{ name: "a", value: "1" }]), entry(2)]
+    const router: Router = { forWriting: () => entries, forReading: () => [] }
+    await expect(createKeyfold({ router }).encrypt("x", { context })).resolves.toBeDefined()
+  })
+
+  test.each([
+    ["aws-kms", "has space"],
+    ["aws-kms", ""],
+    ["AWS KMS", "arn:key/k"],
+    ["p".repeat(33), "k"],
+    ["managed", "0123"],
+    ["managed", "A".repeat(32)],
+  ])("an id that no envelope can hold is refused before a KEK is called: %s %s", async (provider, id) => {
+    const kek = testKek(provider, id)
     await expect(routed(kek).encrypt("x", { context })).rejects.toEqual(code("INVALID_ARGUMENT"))
     expect(kek.calls.wrap).toBe(0)
   })
@@ -220,6 +235,22 @@ describe("a faulty provider", () => {
     await expect(routed(kek).encrypt("x", { context })).resolves.toBeDefined()
   })
 
+  test("wraps that do not fit 64 KiB of header together are refused", async () => {
+    const pairs = Object.fromEntries(Array.from({ length: 8 }, (_, i) => [`n${i}`, "v"]))
+    const ofBytes = (wrappedBytes: number) => {
+      const custom = Object.keys(pairs).map((name): CustomEntry => {
+        const kek = testKek("aws-kms", `arn:key/${name}`)
+        kek.wrap = async () => ({ keyVersion: 0, leased: false, wrapped: new Uint8Array(wrappedBytes) })
+        return { names: [name], kek, owner: "", companion: undefined }
+      })
+      return createKeyfold({ router: testRouter(custom) }).encrypt("x", { context: pairs })
+    }
+    await expect(ofBytes(8192)).rejects.toEqual(code("INVALID_ARGUMENT"))
+    expect(createKeyfold({ router: testRouter() }).inspect(await ofBytes(8100)).headerBytes).toBeLessThan(
+      65_537,
+    )
+  })
+
   test("pair names cannot break the line of a message", async () => {
     const kek = cloudKek()
     kek.fault.wrap = async () => {
@@ -303,6 +334,111 @@ describe("an abort", () => {
     await expect(keyfold.decrypt(envelope, { authorize, signal: abort.signal })).rejects.toEqual(
       code("ABORTED"),
     )
+  })
+
+  test("by a KEK that wraps or unwraps: no later KEK is called, and what the first still does is cancelled", async () => {
+    const keks = [cloudKek(), testKek("aws-kms", "arn:key/l")] as const
+    const custom = keks.map(
+      (kek, i): CustomEntry => ({ names: [i === 0 ? "a" : "b"], kek, owner: "o", companion: undefined }),
+    )
+    const events: unknown[] = []
+    const keyfold = createKeyfold({
+      router: testRouter(custom),
+      onEvent: (event) => events.push([event.type, event.code]),
+    })
+    const envelope = await keyfold.encrypt("x", { context })
+    const before = { ...keks[1].calls }
+    for (const action of ["wrap", "unwrap"] as const) {
+      const abort = new AbortController()
+      let cancelled: AbortSignal | undefined
+      keks[0][action] = (
+        _first: unknown,
+        _context: unknown,
+        options: { signal?: AbortSignal | undefined },
+      ) => {
+        cancelled = options.signal
+        abort.abort()
+        return new Promise<never>(() => undefined)
+      }
+      events.length = 0
+      const { signal } = abort
+      const call =
+        action === "wrap"
+          ? keyfold.encrypt("x", { context, signal })
+          : keyfold.decrypt(envelope, { context, signal })
+      await expect(call).rejects.toEqual(code("ABORTED"))
+      expect(cancelled?.aborted).toBe(true)
+      expect(events).toEqual([
+        ["kek", "ABORTED"],
+        ["operation", "ABORTED"],
+      ])
+    }
+    expect(keks[1].calls).toEqual(before)
+  })
+
+  test("by a local KEK, while a stream begins: no stream, and the source is given up", async () => {
+    const abort = new AbortController()
+    const kek = testKek("managed", randomKeyId())
+    const { wrap } = kek
+    kek.wrap = (...args) => {
+      abort.abort(new Error("enough"))
+      return wrap(...args)
+    }
+    const reasons: unknown[] = []
+    const source = new ReadableStream<Uint8Array>({ cancel: (reason) => void reasons.push(reason) })
+    const one = { a: "1" }
+    await expect(routed(kek).encryptStream(source, { context: one, signal: abort.signal })).rejects.toEqual(
+      code("ABORTED"),
+    )
+    expect(reasons).toEqual([new Error("enough")])
+  })
+
+  test("by the source of a stream itself: nothing is handed out after it, and no rejection is left", async () => {
+    const keyfold = createKeyfold({ router: testRouter() })
+    const rejections: unknown[] = []
+    const onRejection = (reason: unknown) => void rejections.push(reason)
+    process.on("unhandledRejection", onRejection)
+    try {
+      const sealed = await keyfold.encryptStream(new Blob([new Uint8Array(9000)]).stream(), {
+        context,
+        segmentBytes: 4096,
+      })
+      const envelope = new Uint8Array(await new Response(sealed as never).arrayBuffer())
+      const { headerBytes } = keyfold.inspect(envelope)
+      for (const action of ["encryptStream", "decryptStream"] as const) {
+        const abort = new AbortController()
+        let pulls = 0
+        let cancelled = 0
+        const source = new ReadableStream<Uint8Array>(
+          {
+            pull(controller) {
+              if (++pulls === 3) return abort.abort()
+              const first = headerBytes + 4112
+              controller.enqueue(pulls === 1 ? envelope.slice(0, first) : envelope.slice(first, first + 100))
+            },
+            cancel: () => void cancelled++,
+          },
+          { highWaterMark: 0 },
+        )
+        const options = { context, signal: abort.signal }
+        const stream =
+          action === "encryptStream"
+            ? await keyfold.encryptStream(source, { ...options, segmentBytes: 4096 })
+            : (await keyfold.decryptStream(source, options)).plaintext
+        const handedOut: number[] = []
+        const readAll = async () => {
+          for await (const chunk of stream) handedOut.push(abort.signal.aborted ? -1 : chunk.length)
+        }
+        await expect(readAll()).rejects.toEqual(code("ABORTED"))
+        expect(handedOut.length).toBeGreaterThan(0)
+        expect(handedOut).not.toContain(-1)
+        expect(cancelled).toBe(1)
+      }
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      expect(rejections).toEqual([])
+    } finally {
+      process.off("unhandledRejection", onRejection)
+    }
   })
 
   test("reaches a source of empty chunks without end", async () => {
@@ -446,9 +582,61 @@ describe("options and sources", () => {
         code("INVALID_ARGUMENT"),
       )
     }
+    // Fewer bytes than asked for, or more, at any read: the prefix, the header, a segment.
+    for (const wrong of [-1, 1]) {
+      for (const lie of [1, 2, 3]) {
+        let reads = 0
+        const lying = {
+          size: envelope.length,
+          read: async (offset: number, length: number) =>
+            Buffer.concat([envelope, new Uint8Array(9)]).subarray(
+              offset,
+              offset + length + (++reads === lie ? wrong : 0),
+            ),
+        }
+        await expect(keyfold.decryptRange(lying, 0, 1, { context })).rejects.toEqual(
+          code("DECRYPTION_FAILED"),
+        )
+        expect(reads).toBe(lie)
+      }
+    }
     await expect(
       keyfold.decryptRange({ size: 2 ** 50, read }, 0, undefined, { context }),
     ).rejects.toBeInstanceOf(KeyfoldError)
+  })
+
+  test("a source whose chunks are text is refused, and given up", async () => {
+    const given: string[] = []
+    const text = (what: string) =>
+      new ReadableStream<never>({
+        pull: (controller) => controller.enqueue("text" as never),
+        cancel: () => void given.push(what),
+      })
+    const sealed = await keyfold.encryptStream(text("sealing"), { context })
+    await expect(new Response(sealed as never).arrayBuffer()).rejects.toEqual(code("INVALID_ARGUMENT"))
+    await expect(keyfold.decryptStream(text("opening"), { context })).rejects.toEqual(
+      code("INVALID_ARGUMENT"),
+    )
+    expect(given).toEqual(["sealing", "opening"])
+  })
+
+  test("a source that another reader has is refused, and left to it", async () => {
+    const source = new Blob(["x"]).stream()
+    const reader = source.getReader()
+    for (const call of [
+      keyfold.encryptStream(source, { context }),
+      keyfold.decryptStream(source, { context }),
+    ]) {
+      await expect(call).rejects.toEqual(code("INVALID_ARGUMENT"))
+    }
+    await expect(reader.read()).resolves.toMatchObject({ done: false })
+  })
+
+  test("a text longer than 2^28 characters is refused before it is looked at", async () => {
+    const long = "S0ZMRA".repeat(Math.ceil((2 ** 28 + 1) / 6))
+    const started = performance.now()
+    await expect(keyfold.decrypt(long, { context })).rejects.toEqual(code("MALFORMED_ENVELOPE"))
+    expect(performance.now() - started).toBeLessThan(200)
   })
 
   test.each([
@@ -514,7 +702,9 @@ describe("options and sources", () => {
     for (const options of [undefined, {}, { router: {} }, { router: testRouter(), onEvent: 7 }]) {
       expect(() => createKeyfold(options as never)).toThrow(code("INVALID_ARGUMENT"))
     }
-    expect(() => keyfold.inspect(new Uint8Array(0), Number.NaN)).toThrow(code("INVALID_ARGUMENT"))
+    for (const length of [Number.NaN, 1.5, -1, 2 ** 53, "9" as never]) {
+      expect(() => keyfold.inspect(new Uint8Array(0), length)).toThrow(code("INVALID_ARGUMENT"))
+    }
   })
 
   test("an observer that rejects later harms nothing", async () => {
@@ -535,8 +725,10 @@ test("arguments are judged before a KEK is called", async () => {
   await expect(keyfold.reencrypt(envelope, { context, aad: new Uint8Array(65_537) })).rejects.toEqual(
     code("INVALID_ARGUMENT"),
   )
-  await expect(keyfold.rewrap(envelope, { context, policy: "most" as never })).rejects.toEqual(
-    code("INVALID_ARGUMENT"),
-  )
+  for (const call of [keyfold.rewrap, keyfold.reencrypt]) {
+    await expect(call(envelope, { context, policy: "most" as never })).rejects.toEqual(
+      code("INVALID_ARGUMENT"),
+    )
+  }
   expect(kek.calls.unwrap).toBe(0)
 })

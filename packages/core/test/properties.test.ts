@@ -4,7 +4,7 @@ import { describe, expect, test } from "vitest"
 import { headerLength, parseHeader, writeHeader } from "../src/envelope.ts"
 import { createKeyfold, KeyfoldError } from "../src/index.ts"
 import { keyContext, plaintext, policy } from "./arbitraries.ts"
-import { testKek, testRouter } from "./test-keks.ts"
+import { leased, testKek, testRouter } from "./test-keks.ts"
 
 const failed = expect.objectContaining({ name: "KeyfoldError", code: "DECRYPTION_FAILED" })
 const refusal = (error: unknown) => error instanceof KeyfoldError
@@ -72,6 +72,30 @@ describe("decrypt undoes encrypt", () => {
     )
   })
 
+  test("in one shot at every length around a segment of 1 MiB", async () => {
+    const mib = 2 ** 20
+    const data = new Uint8Array(2 * mib + 1).map((_, i) => i % 251)
+    const context = { a: "1" }
+    const overheads = []
+    for (const length of [mib - 1, mib, mib + 1, 2 * mib, 2 * mib + 1]) {
+      const envelope = await keyfold.encrypt(data.subarray(0, length), { context })
+      overheads.push(envelope.length - length - keyfold.inspect(envelope).headerBytes)
+      expect(keyfold.inspect(envelope).plaintextBytes).toBe(length)
+      const { plaintext } = await keyfold.decrypt(envelope, { context })
+      expect(Buffer.compare(plaintext, data.subarray(0, length))).toBe(0)
+    }
+    expect(overheads).toEqual([16, 16, 32, 32, 48]) // a tag for each segment
+  })
+
+  test("reencrypt keeps the additional data, and needs it", async () => {
+    const [context, extra] = [{ a: "1" }, { aad: Buffer.from("row 7") }]
+    const envelope = await keyfold.encrypt("x", { context, ...extra })
+    await expect(keyfold.reencrypt(envelope, { context })).rejects.toEqual(failed)
+    const again = await keyfold.reencrypt(envelope, { context, ...extra })
+    await expect(keyfold.decrypt(again, { context })).rejects.toEqual(failed)
+    await expect(keyfold.decrypt(again, { context, ...extra })).resolves.toMatchObject({ context })
+  })
+
   test("through rewrap, reencrypt, text and data keys", async () => {
     await fc.assert(
       fc.asyncProperty(
@@ -86,7 +110,9 @@ describe("decrypt undoes encrypt", () => {
           expect(keyfold.inspect(rewrapped).headerBytes).toBe(headerBytes)
           const payload = (envelope: string) => Buffer.from(envelope, "base64url").subarray(headerBytes)
           expect(payload(rewrapped).equals(payload(text))).toBe(true)
-          const reencrypted = await keyfold.reencrypt(rewrapped, { context })
+          const other = policy === "all" ? "any" : "all"
+          const reencrypted = await keyfold.reencrypt(rewrapped, { context, policy: other })
+          expect(keyfold.inspect(reencrypted).policy).toBe(other)
           expect(payload(reencrypted).equals(payload(text))).toBe(false)
           for (const envelope of [rewrapped, reencrypted]) {
             expect((await keyfold.decrypt(envelope, { context })).plaintext).toEqual(data)
@@ -108,7 +134,7 @@ describe("what was changed is refused", () => {
   const aad = new TextEncoder().encode("row 7")
 
   test("every single bit of an envelope, of both policies, plain, embedded and leased", async () => {
-    const cmk = testKek("aws-kms", "arn:aws:kms:eu-central-1:111122223333:key/k")
+    const cmk = leased(testKek("aws-kms", "arn:aws:kms:eu-central-1:111122223333:key/k"))
     const routers = [
       testRouter(),
       testRouter([{ names: ["organization_id"], kek: cmk, owner: "org_1", companion: undefined }]),
@@ -118,6 +144,7 @@ describe("what was changed is refused", () => {
       const keyfold = createKeyfold({ router })
       for (const policy of router === routers[0] ? (["all", "any"] as const) : (["all"] as const)) {
         const envelope = await keyfold.encrypt("a secret", { context, policy, aad, embedContext: true })
+        await expect(keyfold.decrypt(envelope, { context, aad })).resolves.toBeDefined()
         for (let bit = 0; bit < envelope.length * 8; bit++) {
           const changed = envelope.slice()
           changed[bit >> 3] = (changed[bit >> 3] as number) ^ (1 << (bit & 7))

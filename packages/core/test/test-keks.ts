@@ -5,6 +5,7 @@ import {
   type KekCallOptions,
   type KekFacts,
   KeyfoldError,
+  leasedBinding,
   type Pair,
   type ParsedContext,
   type ReadCandidate,
@@ -61,6 +62,16 @@ export function testKek(
       throw new KeyfoldError("UNKNOWN", "a test KEK has no facts")
     },
     classify: () => "UNKNOWN",
+  }
+  return kek
+}
+
+/** The same KEK as one whose wraps are made under a lease. */
+export function leased(kek: TestKek): TestKek {
+  const { wrap } = kek
+  kek.wrap = async (secret, context, options) => {
+    const record = await wrap(secret, { ...context, binding: leasedBinding(context.binding) }, options)
+    return { ...record, leased: true }
   }
   return kek
 }

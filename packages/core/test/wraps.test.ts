@@ -1,11 +1,13 @@
 /** The laws of wraps: policies, shares, matching, companions, forgeries. */
+import { createHash } from "node:crypto"
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { headerLength, parseHeader, type Wrap, writeHeader } from "../src/envelope.ts"
 import { createKeyfold, KeyfoldError, parseContext, type ReadCandidate, type Router } from "../src/index.ts"
 import { deriveKeys, writeMac } from "../src/key-schedule.ts"
+import { checkSegmentCount, layoutOf, Segments, segmentCount } from "../src/payload.ts"
 import { keyContext } from "./arbitraries.ts"
-import { type CustomEntry, randomKeyId, type TestKek, testKek, testRouter } from "./test-keks.ts"
+import { type CustomEntry, leased, randomKeyId, type TestKek, testKek, testRouter } from "./test-keks.ts"
 
 const context = { organization_id: "org_1", data_type: "ssn", user: "u" }
 const failed = expect.objectContaining({ name: "KeyfoldError", code: "DECRYPTION_FAILED" })
@@ -151,6 +153,42 @@ describe("an envelope never chooses a key", () => {
   })
 })
 
+describe("leased wraps", () => {
+  test("stand in the envelope as such, and open", async () => {
+    const cmk = entry(["organization_id"], "aws-kms", "org_1")
+    leased(cmk.kek as TestKek)
+    const keyfold = createKeyfold({ router: testRouter([cmk]) })
+    const envelope = await keyfold.encrypt("x", { context })
+    expect(keyfold.inspect(envelope).wraps.map(({ role }) => role)).toEqual(["direct", "leased", "direct"])
+    await expect(keyfold.decrypt(envelope, { context })).resolves.toMatchObject({ context })
+  })
+
+  test("of a managed KEK, or in a companion's place, are refused in writing", async () => {
+    for (const cmk of [
+      entry(["organization_id"], "managed", ""),
+      entry(["organization_id"], "azure-keyvault", "org_1", true),
+    ]) {
+      const kek = (cmk.companion ?? testKek("managed", randomKeyId())) as TestKek
+      const { wrap } = kek
+      kek.wrap = async (...args) => ({ ...(await wrap(...args)), leased: true })
+      const custom = cmk.companion === undefined ? { ...cmk, kek } : cmk
+      const keyfold = createKeyfold({ router: testRouter([custom]) })
+      await expect(keyfold.encrypt("x", { context })).rejects.toMatchObject({
+        ...{ code: "UNKNOWN", providerId: "managed", keyId: kek.keyId },
+      })
+    }
+  })
+
+  test("of a KEK of another provider, in a companion's place, are refused too", async () => {
+    const companion = leased(testKek("aws-kms", "arn:key/c"))
+    const cmk = { ...entry(["organization_id"], "azure-keyvault", "org_1"), companion }
+    const keyfold = createKeyfold({ router: testRouter([cmk]) })
+    await expect(keyfold.encrypt("x", { context })).rejects.toMatchObject({
+      ...{ code: "UNKNOWN", providerId: "aws-kms" },
+    })
+  })
+})
+
 describe("forgeries", () => {
   test("policy turned over, with a MAC under a DEK of zeros", async () => {
     const router = testRouter()
@@ -229,6 +267,49 @@ test("a failed rewrap leaves the old envelope usable, and one that cannot be rea
   await expect(createKeyfold({ router: bad }).rewrap(envelope, { context })).rejects.toEqual(failed)
   expect(envelope).toEqual(copy)
   await expect(keyfold.decrypt(envelope, { context })).resolves.toBeDefined()
+})
+
+test("a payload whose last segment is empty, though it is not the only one, is refused however it is read", async () => {
+  const one = { a: "1" }
+  const kek = testKek("managed", randomKeyId())
+  const keyfold = createKeyfold({
+    router: testRouter([{ names: ["a"], kek, owner: "", companion: undefined }]),
+  })
+  let dek = new Uint8Array(0)
+  const { wrap } = kek
+  kek.wrap = (secret, ...rest) => {
+    dek = Uint8Array.from(secret) // with one wrap the share is the DEK
+    return wrap(secret, ...rest)
+  }
+  const sealed = await keyfold.encryptStream(new Blob(["x"]).stream(), { context: one, segmentBytes: 4096 })
+  const header = parseHeader(new Uint8Array(await new Response(sealed as never).arrayBuffer()))
+  const { digest } = parseContext(one)
+  const keys = deriveKeys(dek, header.bytes, digest)
+  const segments = new Segments(keys.content, header.bytes, digest, createHash("sha256").digest())
+  const segment = (bytes: number, i: number) => {
+    const { ciphertext, tag } = segments.seal(new Uint8Array(bytes), i, i === 1)
+    return Buffer.concat([ciphertext, tag])
+  }
+  const withLast = (bytes: number) =>
+    new Uint8Array(Buffer.concat([header.bytes, segment(4096, 0), segment(bytes, 1)]))
+  const readings = (envelope: Uint8Array<ArrayBuffer>) => [
+    keyfold.decrypt(envelope, { context: one }),
+    keyfold.decryptRange(envelope, 0, 10, { context: one }),
+    keyfold
+      .decryptStream(new Blob([envelope]).stream(), { context: one })
+      .then(({ plaintext }) => new Response(plaintext as never).arrayBuffer()),
+  ]
+  for (const reading of readings(withLast(1))) await expect(reading).resolves.toBeDefined()
+  for (const reading of readings(withLast(0))) await expect(reading).rejects.toEqual(failed)
+  expect(keyfold.inspect(withLast(0)).plaintextBytes).toBeUndefined()
+})
+
+test("a payload has at most 2^32 segments", () => {
+  expect(segmentCount(2 ** 44, 4096)).toBe(2 ** 32)
+  expect(() => segmentCount(2 ** 44 + 1, 4096)).toThrow(code("INVALID_ARGUMENT"))
+  expect(() => checkSegmentCount(2 ** 32 + 1)).toThrow(code("INVALID_ARGUMENT"))
+  expect(layoutOf(2 ** 32 * 4112, 4096)).toEqual({ plaintextBytes: 2 ** 44, segments: 2 ** 32 })
+  expect(() => layoutOf(2 ** 32 * 4112 + 17, 4096)).toThrow(code("DECRYPTION_FAILED"))
 })
 
 test("overhead: at most 224 bytes with one pair and 112 for each further one", async () => {
