@@ -13,5 +13,12 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     allowOnly: false,
+    // Only with `--coverage`, as `pnpm coverage` runs it.
+    coverage: {
+      provider: "v8",
+      include: ["packages/core/src/**"],
+      reporter: ["text"],
+      thresholds: { branches: 100 },
+    },
   },
 })
