@@ -134,6 +134,8 @@ describe("after a call that fails", () => {
     "a KEK that fails in the second slot": () => failing("wrap").encrypt(text, { context }),
     "a KEK that fails to open the second slot": () => failing("unwrap").decrypt(envelopes.all, { context }),
     "a rewrap to a KEK that fails": () => failing("wrap").rewrap(envelopes.all, { context }),
+    "a rewrap under any to a KEK that wraps another secret": () =>
+      failing("lie").rewrap(envelopes.any, { context }),
     "an abort meanwhile": () => aborted(),
     "a range whose first segment was changed": () => {
       const first = keyfold.inspect(envelopes.stream).headerBytes
@@ -152,11 +154,12 @@ describe("after a call that fails", () => {
   })
 })
 
-/** A keyfold whose KEK of the second pair fails, after the others have answered. */
-function failing(call: "wrap" | "unwrap"): Keyfold {
+/** A keyfold whose KEK of the second pair fails, or lies in wrapping another secret, after the others have answered. */
+function failing(call: "wrap" | "unwrap" | "lie"): Keyfold {
   const broken = (kek: Kek): Kek => ({
     ...{ providerId: kek.providerId, keyId: kek.keyId },
-    wrap: (...args) => (call === "wrap" ? refuse() : kek.wrap(...args)),
+    wrap: (secret, ...rest) =>
+      call === "wrap" ? refuse() : kek.wrap(call === "lie" ? new Uint8Array(32).fill(9) : secret, ...rest),
     unwrap: (...args) => (call === "unwrap" ? refuse() : kek.unwrap(...args)),
     describe: (options) => kek.describe(options),
     classify: () => "UNAVAILABLE",

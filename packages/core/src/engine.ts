@@ -23,7 +23,7 @@ import {
 } from "./kek-call.ts"
 import { deriveKeys, type EnvelopeKeys, writeMac } from "./key-schedule.ts"
 import type { RouteEntry, Router } from "./route.ts"
-import { type Opened, openHeader } from "./unwrap.ts"
+import { type Opened, openHeader, verifyHeader } from "./unwrap.ts"
 import { DEK_BYTES, wrapDek } from "./wrap.ts"
 
 /** What every operation of one keyfold shares. */
@@ -155,7 +155,7 @@ export function openEnvelope(
 
 /**
  * New wraps for an opened envelope: same DEK, salt, context and kind. The header it gives has been parsed and opened
- * again; the old one is untouched.
+ * again, under `any` by each of its wraps alone; the old one is untouched.
  */
 export async function rewrapHeader(
   engine: Engine,
@@ -174,9 +174,7 @@ export async function rewrapHeader(
   writeSealedHeader(bytes, header.bytes.subarray(0, IMMUTABLE_BYTES), policy, wraps, header.embedded, keys)
   const candidates = await engine.router.forReading(context, operation)
   throwIfAborted(operation.signal)
-  const again = await openHeader(operation, parseHeader(bytes), context, candidates)
-  again.dek.fill(0)
-  again.keys.wipe()
+  await verifyHeader(operation, parseHeader(bytes), context, candidates)
   return bytes
 }
 

@@ -31,6 +31,35 @@ export function openHeader(
     : openWithAny(operation, header, context, slots)
 }
 
+/**
+ * Opens a header that was just made, and under `any` each of its wraps by itself: a reader may have to do with any one
+ * of them. Keeps nothing of what it opened.
+ * @throws KeyfoldError like `openHeader`; under `any` also where a single wrap does not hold the DEK
+ */
+export async function verifyHeader(
+  operation: Operation,
+  header: Header,
+  context: ParsedContext,
+  candidates: readonly ReadCandidate[],
+): Promise<void> {
+  const slots = matchWraps(header, candidates)
+  const results =
+    header.policy === "all"
+      ? [await openWithAll(operation, header, context, slots)]
+      : await openEach(operation, header, context, slots)
+  const failures: KeyfoldError[] = []
+  for (const result of results) {
+    if (result instanceof KeyfoldError) {
+      failures.push(result)
+    } else {
+      wipe(result.dek)
+      result.keys.wipe()
+    }
+  }
+  // Every KEK has to take part here, as under `all`.
+  if (failures.length > 0) throw worstFailure(failures, "all")
+}
+
 type Slot = { readonly wrap: Wrap; readonly kek: Kek; readonly candidate: ReadCandidate }
 
 /** Match, coverage and companions, the `any` rule: in this order, and all before the first call. */
@@ -104,16 +133,36 @@ async function openWithAny(
   const failures: KeyfoldError[] = []
   const bindings = bindingsOf(header, context)
   for (const [i, slot] of slots.entries()) {
-    const result = await unwrapSlot(operation, bindings, slot, i)
-    if (result instanceof KeyfoldError) {
-      failures.push(result)
-      continue
-    }
-    const opened = tryDek(result, header, context)
-    if (opened !== undefined) return opened
-    failures.push(decryptionFailed())
+    const result = await openSlot(operation, header, context, bindings, slot, i)
+    if (!(result instanceof KeyfoldError)) return result
+    failures.push(result)
   }
   throw worstFailure(failures, "any")
+}
+
+/** Each slot alone, all at once. */
+function openEach(
+  operation: Operation,
+  header: Header,
+  context: ParsedContext,
+  slots: readonly Slot[],
+): Promise<(Opened | KeyfoldError)[]> {
+  const bindings = bindingsOf(header, context)
+  return Promise.all(slots.map((slot, i) => openSlot(operation, header, context, bindings, slot, i)))
+}
+
+/** What one wrap of an `any` envelope opens by itself. Never throws: a failure is returned. */
+async function openSlot(
+  operation: Operation,
+  header: Header,
+  context: ParsedContext,
+  bindings: WrapBindings,
+  slot: Slot,
+  position: number,
+): Promise<Opened | KeyfoldError> {
+  const result = await unwrapSlot(operation, bindings, slot, position)
+  if (result instanceof KeyfoldError) return result
+  return tryDek(result, header, context) ?? decryptionFailed()
 }
 
 function bindingsOf(header: Header, context: ParsedContext): WrapBindings {

@@ -312,6 +312,75 @@ test("a payload has at most 2^32 segments", () => {
   expect(() => layoutOf(2 ** 32 * 4112 + 17, 4096)).toThrow(code("DECRYPTION_FAILED"))
 })
 
+describe("a rewrap under any tries every wrap before it gives the header out", () => {
+  /** KEKs of one kind and owner, so that `any` is allowed, and an envelope under them. */
+  const setUp = async (policy: "all" | "any") => {
+    const custom = Object.keys(context).map((name): CustomEntry => {
+      return { names: [name], kek: testKek("aws-kms", `arn:key/${name}`), owner: "o", companion: undefined }
+    })
+    const keks = custom.map(({ kek }) => kek as TestKek)
+    const keyfold = createKeyfold({ router: testRouter(custom) })
+    return { keks, keyfold, envelope: await keyfold.encrypt("x", { context, policy }) }
+  }
+  const slots = Object.keys(context)
+    .toSorted()
+    .map((name, slot) => [slot, `arn:key/${name}`] as const)
+
+  test.each(slots)(
+    "a KEK that wraps wrongly in slot %i is noticed, and the old header stands",
+    async (_, keyId) => {
+      const { keks, keyfold, envelope } = await setUp("any")
+      const copy = envelope.slice()
+      const kek = keks.find((each) => each.keyId === keyId) as TestKek
+      const { wrap } = kek
+      const faults: TestKek["wrap"][] = [
+        async (...args) => ({ ...(await wrap(...args)), wrapped: new Uint8Array(76) }),
+        // What unwraps well, but to another secret: only the MAC tells.
+        (_secret, ...rest) => wrap(new Uint8Array(32).fill(9), ...rest),
+        (_secret, ...rest) => wrap(new Uint8Array(32), ...rest),
+        (secret, binding, options) => wrap(secret, { ...binding, binding: new Uint8Array(71) }, options),
+      ]
+      for (const fault of faults) {
+        kek.wrap = fault
+        await expect(keyfold.rewrap(envelope, { context })).rejects.toEqual(failed)
+        await expect(keyfold.decrypt(envelope, { context })).resolves.toMatchObject({ context })
+      }
+      kek.wrap = wrap
+      expect(envelope).toEqual(copy)
+      await expect(keyfold.rewrap(envelope, { context })).resolves.toBeInstanceOf(Uint8Array)
+    },
+  )
+
+  test("from all to any as well", async () => {
+    const { keks, keyfold, envelope } = await setUp("all")
+    const { wrap } = keks[2] as TestKek
+    ;(keks[2] as TestKek).wrap = (_secret, ...rest) => wrap(new Uint8Array(32).fill(9), ...rest)
+    await expect(keyfold.rewrap(envelope, { context, policy: "any" })).rejects.toEqual(failed)
+  })
+
+  test("each KEK is asked once more, and a denial is told by name before what is temporary", async () => {
+    const { keks, keyfold, envelope } = await setUp("any")
+    await keyfold.rewrap(envelope, { context })
+    // One of them has opened the old header too.
+    expect(keks.map((kek) => kek.calls.unwrap).toSorted()).toEqual([1, 1, 2])
+    const [first, , third] = keks.toSorted((a, b) => (a.keyId < b.keyId ? -1 : 1)) as [
+      TestKek,
+      TestKek,
+      TestKek,
+    ]
+    third.fault.unwrap = disabled
+    await expect(keyfold.rewrap(envelope, { context })).rejects.toMatchObject({
+      code: "KEY_DISABLED",
+      keyId: third.keyId,
+    })
+    first.fault.unwrap = async () => {
+      throw new KeyfoldError("UNAVAILABLE", "down")
+    }
+    await expect(keyfold.rewrap(envelope, { context })).rejects.toMatchObject({ code: "KEY_DISABLED" })
+    await expect(keyfold.decrypt(envelope, { context })).resolves.toBeDefined()
+  })
+})
+
 test("overhead: at most 224 bytes with one pair and 112 for each further one", async () => {
   const keyfold = createKeyfold({ router: testRouter() })
   const sizes: number[] = []
