@@ -185,6 +185,37 @@ describe("a faulty provider", () => {
         return Promise.resolve(Object.defineProperty(new Uint8Array(32), "then", then))
       },
     }
+    test("after the deadline: the call has ended by name, and no rejection is left", async () => {
+      const rejections: unknown[] = []
+      const onRejection = (reason: unknown) => void rejections.push(reason)
+      process.on("unhandledRejection", onRejection)
+      try {
+        const kek = cloudKek()
+        const router = testRouter([{ names: ["a"], kek, owner: "o", companion: undefined }])
+        const keyfold = createKeyfold({ router, deadlineMs: 10 })
+        const envelope = await keyfold.encrypt("x", { context })
+        let answered = false
+        const late = async () => {
+          await new Promise((resolve) => setTimeout(resolve, 30))
+          answered = true
+          return hidden() as never
+        }
+        Object.assign(kek, { wrap: late, unwrap: late })
+        for (const call of [
+          () => keyfold.encrypt("x", { context }),
+          () => keyfold.decrypt(envelope, { context }),
+        ]) {
+          answered = false
+          await expect(call()).rejects.toEqual(code("TIMEOUT"))
+          await expect.poll(() => answered).toBe(true)
+        }
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        expect(rejections).toEqual([])
+      } finally {
+        process.off("unhandledRejection", onRejection)
+      }
+    })
+
     test.each(Object.keys(answers))("%s: a named failure at once, and no rejection is left", async (name) => {
       const rejections: unknown[] = []
       const onRejection = (reason: unknown) => void rejections.push(reason)
