@@ -59,6 +59,8 @@ export type KekCallOptions = {
   readonly signal?: AbortSignal | undefined
   /** Called by a lease with whether it answered without its CMK. */
   readonly onLease?: ((hit: boolean) => void) | undefined
+  /** Called before each request to the KMS, tries and fallbacks included; what it throws ends the call. */
+  readonly onRequest?: (() => void) | undefined
 }
 
 /** What a KMS says about a key. */
@@ -80,6 +82,10 @@ export type KekFacts = {
   readonly protectionLevel: "software" | "hsm" | "external" | "unknown"
   /** True for a key with a public half: anyone who has it can wrap (design.md, law 2). */
   readonly publicKey: boolean
+  /** Whether its type, usage and permitted operations let keyfold wrap and unwrap with it. */
+  readonly canWrap: boolean
+  /** Whether nobody can destroy it at once, its owner included; undefined where the KMS does not say. */
+  readonly purgeProtected: boolean | undefined
   /** Current version, 0 where it has none. */
   readonly keyVersion: number
   /** Whether the KMS rotates the key by itself; undefined where it does not say. */

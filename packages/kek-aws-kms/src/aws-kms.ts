@@ -1,5 +1,11 @@
 import { DecryptCommand, DescribeKeyCommand, EncryptCommand, type KMSClient } from "@aws-sdk/client-kms"
-import { type Kek, type KekProvider, KeyfoldError, type WrapContext } from "@keyfold/core"
+import {
+  type Kek,
+  type KekCallOptions,
+  type KekProvider,
+  KeyfoldError,
+  type WrapContext,
+} from "@keyfold/core"
 import { sha256 } from "@keyfold/core/crypto"
 import { toFailure } from "./failure.ts"
 import { keyFacts } from "./key-facts.ts"
@@ -34,11 +40,18 @@ export interface AwsKmsProvider extends KekProvider<AwsKmsKeyOptions> {
    * an ARN needs `options.region`.
    * @throws KeyfoldError `INVALID_ARGUMENT` for options that do not fit, and as a KEK's `describe` does
    */
-  resolveKeyId(
-    name: string,
-    options?: AwsKmsKeyOptions,
-    call?: { readonly signal?: AbortSignal | undefined },
-  ): Promise<string>
+  resolveKeyId(name: string, options?: AwsKmsKeyOptions, call?: KekCallOptions): Promise<string>
+  /**
+   * The denials that wrap and unwrap would meet, asked by two dry runs, which use no key material. A hint and no proof:
+   * AWS looks at permissions there, and not at the key's state.
+   * @throws KeyfoldError what else the calls fail with
+   */
+  hintDenials(
+    keyId: string,
+    options: AwsKmsKeyOptions,
+    context: WrapContext,
+    call: KekCallOptions,
+  ): Promise<readonly KeyfoldError[]>
 }
 
 /**
@@ -57,7 +70,7 @@ export function awsKms({ clients, failoverAfterMs = 1_500 }: AwsKmsOptions): Aws
       }))
       return awsKek(keyId, targets, failoverAfterMs)
     },
-    async resolveKeyId(name, options = {}, { signal } = {}) {
+    async resolveKeyId(name, options = {}, { signal, onRequest } = {}) {
       checkAccess(options)
       const region = /^arn:aws[a-z-]*:kms:([a-z0-9-]{1,32}):/.exec(name)?.[1] ?? options.region
       if (region === undefined || !/^[\w:/-]{1,2048}$/.test(name)) {
@@ -71,6 +84,7 @@ export function awsKms({ clients, failoverAfterMs = 1_500 }: AwsKmsOptions): Aws
       const { KeyMetadata } = await callInRegions([{ arn: name, client }], {
         action: "kms:DescribeKey",
         signal,
+        onRequest,
         failoverAfterMs,
         send: (to, arn, abortSignal) => to.send(new DescribeKeyCommand({ KeyId: arn }), { abortSignal }),
       })
@@ -78,7 +92,59 @@ export function awsKms({ clients, failoverAfterMs = 1_500 }: AwsKmsOptions): Aws
       if (parseArn(arn) === undefined) throw anotherKey()
       return arn
     },
+    async hintDenials(keyId, options, context, { signal, onRequest }) {
+      const keys = targetsOf(keyId, options).map(({ arn, target }) => ({
+        arn,
+        client: () => clients.clientFor(target),
+      }))
+      const denials: KeyfoldError[] = []
+      for (const [action, send] of dryRuns(encryptionContext(context))) {
+        await callInRegions(keys.slice(0, 1), {
+          ...{ action, signal, onRequest, failoverAfterMs },
+          send: (client, arn, abortSignal) => send(client, arn, abortSignal).then(noDryRun, ofDryRun),
+        }).catch((error: unknown) => {
+          const failure = toFailure(error)
+          if (failure.code !== "PERMISSION_DENIED" || failure.action === "sts:AssumeRole") throw failure
+          denials.push(failure)
+        })
+      }
+      return denials
+    },
   }
+}
+
+type DryRun = (client: AwsKmsClient, arn: string, abortSignal: AbortSignal) => Promise<unknown>
+
+function dryRuns(EncryptionContext: Record<string, string>): readonly (readonly [string, DryRun])[] {
+  const ask = { EncryptionContext, DryRun: true }
+  const Plaintext = new Uint8Array(32) // of any length that a wrap could have
+  return [
+    [
+      "kms:Encrypt",
+      (client, arn, abortSignal) =>
+        client.send(new EncryptCommand({ ...fixed(arn), ...ask, Plaintext }), { abortSignal }),
+    ],
+    [
+      "kms:Decrypt",
+      (client, arn, abortSignal) => {
+        const command = new DecryptCommand({
+          ...fixed(arn),
+          ...ask,
+          DryRunModifiers: ["IGNORE_CIPHERTEXT"],
+        })
+        return client.send(command, { abortSignal })
+      },
+    ],
+  ]
+}
+
+function noDryRun(): never {
+  throw new KeyfoldError("UNKNOWN", "AWS KMS made a call that was to be a dry run: see its version")
+}
+
+/** A dry run always fails; this is how it says that the call would have succeeded. */
+function ofDryRun(error: unknown): void {
+  if ((error as { readonly name?: unknown } | null)?.name !== "DryRunOperationException") throw error
 }
 
 /** A key as one region knows it. */
@@ -89,11 +155,12 @@ function awsKek(keyId: string, targets: readonly RegionalKey[], failoverAfterMs:
     providerId: PROVIDER_ID,
     keyId,
 
-    async wrap(secret, context, { signal }) {
+    async wrap(secret, context, { signal, onRequest }) {
       const EncryptionContext = encryptionContext(context)
       const blob = await callInRegions(targets, {
         action: "kms:Encrypt",
         signal,
+        onRequest,
         failoverAfterMs,
         async send(client, arn, abortSignal) {
           const command = new EncryptCommand({ ...fixed(arn), Plaintext: secret, EncryptionContext })
@@ -109,7 +176,7 @@ function awsKek(keyId: string, targets: readonly RegionalKey[], failoverAfterMs:
       return { keyVersion: 0, leased: false, wrapped }
     },
 
-    async unwrap(record, context, { signal }) {
+    async unwrap(record, context, { signal, onRequest }) {
       const { keyVersion, leased, wrapped } = record
       if (
         keyVersion !== 0 ||
@@ -125,6 +192,7 @@ function awsKek(keyId: string, targets: readonly RegionalKey[], failoverAfterMs:
       return callInRegions(targets, {
         action: "kms:Decrypt",
         signal,
+        onRequest,
         failoverAfterMs,
         async send(client, arn, abortSignal) {
           const command = new DecryptCommand({ ...fixed(arn), CiphertextBlob, EncryptionContext })
@@ -139,10 +207,11 @@ function awsKek(keyId: string, targets: readonly RegionalKey[], failoverAfterMs:
       })
     },
 
-    async describe({ signal }) {
+    async describe({ signal, onRequest }) {
       return callInRegions(targets.slice(0, 1), {
         action: "kms:DescribeKey",
         signal,
+        onRequest,
         failoverAfterMs,
         async send(client, arn, abortSignal) {
           const { KeyMetadata } = await client.send(new DescribeKeyCommand({ KeyId: arn }), { abortSignal })

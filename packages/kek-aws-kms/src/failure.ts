@@ -238,6 +238,7 @@ const CREDENTIALS: Explanation = {
   what: "AWS does not accept the credentials",
   fix: "give the SDK's client valid credentials, and set the clock of this machine",
   side: "caller-identity",
+  action: "token",
 }
 const THROTTLED: Explanation = {
   code: "THROTTLED",

@@ -12,6 +12,8 @@ export function keyFacts(key: KeyMetadata, arn: string): KekFacts {
     origin,
     protectionLevel: origin === "EXTERNAL_KEY_STORE" ? "external" : origin === "unknown" ? "unknown" : "hsm",
     publicKey: !/^(SYMMETRIC_DEFAULT|HMAC_\d+|unknown)$/.test(spec),
+    canWrap: spec === "SYMMETRIC_DEFAULT" && key.KeyUsage === "ENCRYPT_DECRYPT",
+    purgeProtected: true, // a deletion waits for 7 days at least (AWS KMS API Reference, ScheduleKeyDeletion)
     keyVersion: 0,
     automaticRotation: undefined,
     expiresAt: key.ValidTo,

@@ -7,6 +7,7 @@ export type RegionalCall<Reply> = {
   /** The IAM action that the call needs. */
   readonly action: string
   readonly signal: AbortSignal | undefined
+  readonly onRequest?: (() => void) | undefined
   /** How long a region may take while there is another one to ask, in milliseconds. */
   readonly failoverAfterMs: number
 }
@@ -34,12 +35,13 @@ export async function callInRegions<Reply>(
 
 async function attempt<Reply>(
   { arn, client }: RegionalKey,
-  { send, signal, failoverAfterMs }: RegionalCall<Reply>,
+  { send, signal, onRequest, failoverAfterMs }: RegionalCall<Reply>,
   isBounded: boolean,
 ): Promise<Reply> {
   signal?.throwIfAborted()
   const bound = isBounded ? AbortSignal.timeout(failoverAfterMs) : undefined
   const signals = [signal, bound].filter((each) => each !== undefined)
+  onRequest?.()
   try {
     return await send(client(), arn, AbortSignal.any(signals))
   } catch (error) {

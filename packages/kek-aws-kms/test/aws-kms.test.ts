@@ -385,6 +385,8 @@ test("describe tells what DescribeKey says", async () => {
     origin: "AWS_KMS",
     protectionLevel: "hsm",
     publicKey: false,
+    canWrap: true,
+    purgeProtected: true,
     keyVersion: 0,
     automaticRotation: undefined,
     expiresAt: undefined,

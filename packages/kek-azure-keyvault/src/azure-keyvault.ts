@@ -1,5 +1,5 @@
 import type { TokenCredential } from "@azure/core-auth"
-import { type Kek, type KekProvider, KeyfoldError } from "@keyfold/core"
+import { type Kek, type KekCallOptions, type KekProvider, KeyfoldError } from "@keyfold/core"
 import { sha256 } from "@keyfold/core/crypto"
 import { toFailure } from "./failure.ts"
 import { keyFacts } from "./key-facts.ts"
@@ -25,11 +25,7 @@ export interface AzureKeyVaultProvider extends KekProvider<AzureKeyOptions> {
    * The id of the version that a key id without one stands for today: ask once, and keep it.
    * @throws KeyfoldError `INVALID_ARGUMENT` for another form of id, and as a KEK's `describe` does
    */
-  resolveKeyId(
-    name: string,
-    options?: AzureKeyOptions,
-    call?: { readonly signal?: AbortSignal | undefined },
-  ): Promise<string>
+  resolveKeyId(name: string, options?: AzureKeyOptions, call?: KekCallOptions): Promise<string>
 }
 
 /**
@@ -58,12 +54,12 @@ export function azureKeyVault({
       checkKeyOptions(options)
       return azureKek(keyId, address, options, vaults)
     },
-    async resolveKeyId(name, options = {}, { signal } = {}) {
+    async resolveKeyId(name, options = {}, { signal, onRequest } = {}) {
       const { resource } = parseKeyId(name, hosts)
       checkKeyOptions(options)
       const { tenantId } = options
       return vaults.call({
-        ...{ url: name, resource, tenantId, permission: "get", signal },
+        ...{ url: name, resource, tenantId, permission: "get", signal, onRequest },
         read({ key }) {
           const kid = String((key as { readonly kid?: unknown } | undefined)?.kid)
           if (!isSameKey(kid, name) && !isSameKey(kid.slice(0, kid.lastIndexOf("/")), name))
@@ -84,11 +80,19 @@ function azureKek(
   /** Has the service do something with the key, and checks that it was this key. */
   function use<Result>(
     { verb, body }: KeyOperation,
-    signal: AbortSignal | undefined,
+    { signal, onRequest }: KekCallOptions,
     read: (reply: VaultReply) => Result,
   ): Promise<Result> {
     return vaults.call({
-      ...{ url: `${keyId}/${verb.toLowerCase()}`, resource, tenantId, permission: verb, body, signal },
+      ...{
+        url: `${keyId}/${verb.toLowerCase()}`,
+        resource,
+        tenantId,
+        permission: verb,
+        body,
+        signal,
+        onRequest,
+      },
       read(reply) {
         if (!isSameKey(reply.kid, keyId)) throw anotherKey()
         return read(reply)
@@ -101,24 +105,24 @@ function azureKek(
     providerId: PROVIDER_ID,
     keyId,
 
-    async wrap(secret, context, { signal }) {
+    async wrap(secret, context, options) {
       const operation = wrapOperation(algorithm, secret, sha256(context.binding))
-      const wrapped = await use(operation, signal, (reply) => readWrapped(algorithm, reply))
+      const wrapped = await use(operation, options, (reply) => readWrapped(algorithm, reply))
       return { keyVersion: 0, leased: false, wrapped }
     },
 
-    async unwrap({ keyVersion, leased, wrapped }, context, { signal }) {
+    async unwrap({ keyVersion, leased, wrapped }, context, options) {
       if (keyVersion !== 0 || leased)
         throw new KeyfoldError("DECRYPTION_FAILED", "not a direct wrap of Azure")
       const b = sha256(context.binding)
       const operation = unwrapOperation(algorithm, wrapped, b)
-      return use(operation, signal, (reply) => readSecret(operation, reply, b))
+      return use(operation, options, (reply) => readSecret(operation, reply, b))
     },
 
-    async describe({ signal }) {
+    async describe({ signal, onRequest }) {
       try {
         return await vaults.call({
-          ...{ ...look, url: keyId, signal },
+          ...{ ...look, url: keyId, signal, onRequest },
           read(bundle) {
             if (!isSameKey((bundle.key as { readonly kid?: unknown } | undefined)?.kid, keyId))
               throw anotherKey()
@@ -129,7 +133,7 @@ function azureKek(
         if (toFailure(error).code !== "KEY_NOT_FOUND") throw error
         // A deleted key is not found either; who may look among the deleted ones learns until when it can be recovered.
         const url = `${vaultUrl}/deletedkeys/${name}`
-        return vaults.call({ ...look, url, signal, read: keyFacts }).catch(() => {
+        return vaults.call({ ...look, url, signal, onRequest, read: keyFacts }).catch(() => {
           throw error
         })
       }

@@ -4,7 +4,7 @@ import type { VaultReply } from "./vault-client.ts"
 /** What a KeyBundle, or a DeletedKeyBundle, says about a key. */
 export function keyFacts(bundle: VaultReply): KekFacts {
   const { kty = "unknown", key_ops: keyOps } = membersOf(bundle.key)
-  const { enabled, exp, nbf } = membersOf(bundle.attributes)
+  const { enabled, exp, nbf, recoveryLevel } = membersOf(bundle.attributes)
   const type = String(kty)
   return {
     state: bundle.deletedDate === undefined ? stateOf(enabled, exp, nbf) : "pending-deletion",
@@ -12,6 +12,10 @@ export function keyFacts(bundle: VaultReply): KekFacts {
     origin: "unknown", // Key Vault does not tell whether a key was imported
     protectionLevel: type === "unknown" ? "unknown" : type.endsWith("-HSM") ? "hsm" : "software",
     publicKey: !type.startsWith("oct"),
+    canWrap:
+      (type.startsWith("RSA") && canWrap(keyOps)) ||
+      (type.startsWith("oct") && (canWrap(keyOps) || permits(keyOps, "encrypt", "decrypt"))),
+    purgeProtected: typeof recoveryLevel === "string" ? !recoveryLevel.includes("Purgeable") : undefined,
     keyVersion: 0,
     automaticRotation: undefined,
     expiresAt: dateOf(exp),
@@ -30,7 +34,11 @@ function stateOf(enabled: unknown, exp: unknown, nbf: unknown): KekFacts["state"
 }
 
 function canWrap(keyOps: unknown): boolean {
-  return Array.isArray(keyOps) && keyOps.includes("wrapKey") && keyOps.includes("unwrapKey")
+  return permits(keyOps, "wrapKey", "unwrapKey")
+}
+
+function permits(keyOps: unknown, ...operations: readonly string[]): boolean {
+  return Array.isArray(keyOps) && operations.every((each) => keyOps.includes(each))
 }
 
 function dateOf(seconds: unknown): Date | undefined {

@@ -35,6 +35,7 @@ export type VaultCall<Result> = {
   /** The key permission that it needs, as access policies name it. */
   readonly permission: string
   readonly signal: AbortSignal | undefined
+  readonly onRequest?: (() => void) | undefined
   /** Reads the reply. What it throws is the failure of the call. */
   readonly read: (reply: VaultReply) => Result
 }
@@ -74,6 +75,7 @@ export class VaultClient {
     try {
       signal.throwIfAborted()
       const token = await this.#tokens.get(call.resource, call.tenantId, signal)
+      call.onRequest?.()
       return call.read(await this.#send(call, token, signal))
     } catch (error) {
       if (call.signal?.aborted) throw aborted(call.signal)

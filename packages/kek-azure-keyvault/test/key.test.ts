@@ -91,6 +91,8 @@ describe("a key in the service", () => {
       origin: "unknown",
       protectionLevel: "software",
       publicKey: true,
+      canWrap: true,
+      purgeProtected: false,
       keyVersion: 0,
       automaticRotation: undefined,
       expiresAt: undefined,

@@ -17,6 +17,7 @@ export type BoundedCall<Reply> = {
   /** Bound of all tries together, in milliseconds. */
   readonly timeoutMs: number
   readonly signal: AbortSignal | undefined
+  readonly onRequest: (() => void) | undefined
 }
 
 /**
@@ -40,6 +41,7 @@ export async function boundedCall<Reply>(call: BoundedCall<Reply>): Promise<Repl
 async function attempt<Reply>(call: BoundedCall<Reply>, endsAt: number): Promise<Reply> {
   await call.ready()
   call.signal?.throwIfAborted()
+  call.onRequest?.()
   const timeout = Math.max(1, Math.ceil(endsAt - performance.now()))
   const reply = await call.send({ timeout, retry: null, ...(call.signal && { signal: call.signal }) })
   if (!call.isIntact(reply)) throw damagedReply()

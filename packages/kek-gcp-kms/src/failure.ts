@@ -11,6 +11,12 @@ export function toFailure(error: unknown, permission?: string): KeyfoldError {
   return new KeyfoldError(code, `${what}: ${fix}`, { ...details, fix, cause: error })
 }
 
+/** The denial of a permission that the service said is missing. */
+export function missingPermission(permission: string): KeyfoldError {
+  const { code, what, fix, ...details } = denied(statusOf({}), permission)
+  return new KeyfoldError(code, `${what}: ${fix}`, { ...details, fix })
+}
+
 /** What a reply is whose checksums do not hold. */
 export function damagedReply(): KeyfoldError {
   const { code, what, fix, ...details } = DAMAGED_REPLY
@@ -203,12 +209,14 @@ const NO_CREDENTIALS: Explanation = {
   what: "Cloud KMS does not know who is calling",
   fix: "give the SDK's client valid credentials",
   side: "caller-identity",
+  action: "token",
 }
 const API_OFF: Explanation = {
   code: "PERMISSION_DENIED",
   what: "the Cloud KMS API is off in the project that is billed for the call",
   fix: "enable cloudkms.googleapis.com there",
   side: "caller-identity",
+  action: "serviceusage.services.enable",
 }
 const OUTSIDE_PERIMETER: Explanation = {
   code: "PERMISSION_DENIED",

@@ -1,15 +1,21 @@
 import type { KeyManagementServiceClient } from "@google-cloud/kms"
-import { type Kek, type KekProvider, KeyfoldError, type WrapContext } from "@keyfold/core"
+import {
+  type Kek,
+  type KekCallOptions,
+  type KekProvider,
+  KeyfoldError,
+  type WrapContext,
+} from "@keyfold/core"
 import { sha256 } from "@keyfold/core/crypto"
 import { boundedCall } from "./bounded-call.ts"
 import { crc32c } from "./crc32c.ts"
-import { toFailure } from "./failure.ts"
+import { missingPermission, toFailure } from "./failure.ts"
 import { keyFacts } from "./key-facts.ts"
 
 /** The methods of the SDK's client that are used. */
 export type GcpKmsClient = Pick<
   KeyManagementServiceClient,
-  "initialize" | "encrypt" | "decrypt" | "getCryptoKey"
+  "initialize" | "encrypt" | "decrypt" | "getCryptoKey" | "testIamPermissions"
 >
 
 export type GcpKmsOptions = {
@@ -24,12 +30,26 @@ export type GcpKmsOptions = {
   readonly onDueForRewrap?: (wrap: { readonly keyId: string; readonly keyVersion: number }) => void
 }
 
+export interface GcpKmsProvider extends KekProvider {
+  /**
+   * The denials that wrap, unwrap and describe would meet, asked by one `testIamPermissions`. A hint and no proof: Google
+   * says that it may let through what the call then does not, and a missing key looks like one without permissions.
+   * @throws KeyfoldError what the call fails with
+   */
+  hintDenials(
+    keyId: string,
+    options: unknown,
+    context: WrapContext,
+    call: KekCallOptions,
+  ): Promise<readonly KeyfoldError[]>
+}
+
 /**
  * Customer keys in Google Cloud KMS: keys of purpose ENCRYPT_DECRYPT, at any protection level. A key id is
  * `projects/P/locations/L/keyRings/R/cryptoKeys/K`, without a version: Cloud KMS chooses that, the wrap records it.
  * @throws KeyfoldError `INVALID_ARGUMENT` for a bad timeout and, from `kek`, for another form of id or any option
  */
-export function gcpKms({ client, timeoutMs = 10_000, onDueForRewrap }: GcpKmsOptions): KekProvider {
+export function gcpKms({ client, timeoutMs = 10_000, onDueForRewrap }: GcpKmsOptions): GcpKmsProvider {
   if (!Number.isInteger(timeoutMs) || timeoutMs < 1 || timeoutMs > MAX_TIMEOUT_MS) {
     throw new KeyfoldError(
       "INVALID_ARGUMENT",
@@ -50,6 +70,17 @@ export function gcpKms({ client, timeoutMs = 10_000, onDueForRewrap }: GcpKmsOpt
       }
       return gcpKek(keyId, client, timeoutMs, onDueForRewrap)
     },
+    async hintDenials(keyId, _options, _context, { signal, onRequest }) {
+      const request = { resource: keyId, permissions: [...PERMISSIONS] }
+      const { permissions } = await boundedCall({
+        ready: () => client.initialize(),
+        ...{ timeoutMs, permission: "cloudkms.cryptoKeys.get", signal, onRequest },
+        // The SDK takes a plain object, as for every other method; only its types ask for a message here.
+        send: async (options) => (await client.testIamPermissions(request as never, options))[0],
+        isIntact: () => true, // it has no checksums
+      })
+      return PERMISSIONS.filter((each) => !permissions?.includes(each)).map(missingPermission)
+    },
   }
 }
 
@@ -64,7 +95,7 @@ function gcpKek(
     providerId: PROVIDER_ID,
     keyId,
 
-    async wrap(secret, context, { signal }) {
+    async wrap(secret, context, { signal, onRequest }) {
       const request = {
         name: keyId,
         plaintext: secret,
@@ -75,6 +106,7 @@ function gcpKek(
         ...bounds,
         permission: "cloudkms.cryptoKeyVersions.useToEncrypt",
         signal,
+        onRequest,
         send: async (options) => (await client.encrypt(request, options))[0],
         isIntact: (reply) =>
           reply.verifiedPlaintextCrc32c === true &&
@@ -88,7 +120,7 @@ function gcpKek(
       return { keyVersion: versionOf(reply.name, keyId), leased: false, wrapped }
     },
 
-    async unwrap(record, context, { signal }) {
+    async unwrap(record, context, { signal, onRequest }) {
       if (record.leased || record.wrapped[0] !== ALGORITHM) {
         throw new KeyfoldError("DECRYPTION_FAILED", "not a direct wrap of Cloud KMS")
       }
@@ -103,6 +135,7 @@ function gcpKek(
         ...bounds,
         permission: "cloudkms.cryptoKeyVersions.useToDecrypt",
         signal,
+        onRequest,
         send: async (options) => (await client.decrypt(request, options))[0],
         isIntact: (reply) => matches(reply.plaintext, reply.plaintextCrc32c),
       })
@@ -113,11 +146,12 @@ function gcpKek(
       return secret
     },
 
-    async describe({ signal }) {
+    async describe({ signal, onRequest }) {
       const key = await boundedCall({
         ...bounds,
         permission: "cloudkms.cryptoKeys.get",
         signal,
+        onRequest,
         send: async (options) => (await client.getCryptoKey({ name: keyId }, options))[0],
         isIntact: () => true, // it has no checksums
       })
@@ -171,6 +205,11 @@ function tell<Event>(observer: ((event: Event) => void) | undefined, event: Even
 }
 
 const PROVIDER_ID = "gcp-kms"
+const PERMISSIONS = [
+  "cloudkms.cryptoKeyVersions.useToEncrypt",
+  "cloudkms.cryptoKeyVersions.useToDecrypt",
+  "cloudkms.cryptoKeys.get",
+] as const
 /** docs/format.md, "Wrapped bytes": ciphertext of Encrypt, with B as additional authenticated data. */
 const ALGORITHM = 0x01
 /** Resource names of Cloud KMS: ring and key ids are `[a-zA-Z0-9_-]{1,63}`; a project id may have a domain. */

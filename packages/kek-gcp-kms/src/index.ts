@@ -1,1 +1,1 @@
-export { type GcpKmsClient, type GcpKmsOptions, gcpKms } from "./gcp-kms.ts"
+export { type GcpKmsClient, type GcpKmsOptions, type GcpKmsProvider, gcpKms } from "./gcp-kms.ts"

@@ -11,6 +11,8 @@ export function keyFacts(key: protos.google.cloud.kms.v1.ICryptoKey, keyId: stri
     origin: level === "external" ? "EXTERNAL" : primary?.importJob ? "IMPORTED" : "GENERATED",
     protectionLevel: level,
     publicKey: String(purpose).startsWith("ASYMMETRIC_"),
+    canWrap: purpose === "ENCRYPT_DECRYPT",
+    purgeProtected: true, // a version waits for 24 hours at least (Cloud KMS, "Destroy and restore key versions")
     keyVersion: Number(primary?.name?.slice(primary.name.lastIndexOf("/") + 1) ?? 0),
     automaticRotation: rotationPeriod != null,
     expiresAt: undefined,

@@ -50,6 +50,8 @@ test("describes a key in each stage of its life", async () => {
     origin: "GENERATED",
     protectionLevel: "software",
     publicKey: false,
+    canWrap: true,
+    purgeProtected: true,
     keyVersion: 1,
     automaticRotation: false,
     expiresAt: undefined,

@@ -41,6 +41,8 @@ export class ManagedKek implements Kek {
       origin: "keyfold",
       protectionLevel: "software",
       publicKey: false,
+      canWrap: true,
+      purgeProtected: undefined,
       keyVersion: row.version,
       automaticRotation: false,
       expiresAt: undefined,

@@ -128,6 +128,8 @@ const FACTS: KekFacts = {
   origin: "memory",
   protectionLevel: "software",
   publicKey: false,
+  canWrap: true,
+  purgeProtected: undefined,
   keyVersion: 0,
   automaticRotation: false,
   expiresAt: undefined,

@@ -80,16 +80,24 @@ class ResilientKek implements Kek {
     this.#guard = wrap(breaker, bulkhead(maxConcurrent, maxQueued))
   }
 
-  wrap(secret: Uint8Array, context: WrapContext, { signal }: KekCallOptions): Promise<WrapRecord> {
-    return this.#call(signal, (signal) => this.#kek.wrap(secret, context, { signal }))
+  wrap(secret: Uint8Array, context: WrapContext, options: KekCallOptions): Promise<WrapRecord> {
+    return this.#call(options.signal, (signal) =>
+      this.#kek.wrap(secret, context, { signal, onRequest: options.onRequest }),
+    )
   }
 
-  unwrap(record: WrapRecord, context: WrapContext, { signal }: KekCallOptions): Promise<Uint8Array> {
-    return this.#call(signal, (signal) => this.#kek.unwrap(record, context, { signal }), wipe)
+  unwrap(record: WrapRecord, context: WrapContext, options: KekCallOptions): Promise<Uint8Array> {
+    return this.#call(
+      options.signal,
+      (signal) => this.#kek.unwrap(record, context, { signal, onRequest: options.onRequest }),
+      wipe,
+    )
   }
 
-  describe({ signal }: KekCallOptions): Promise<KekFacts> {
-    return this.#call(signal, (signal) => this.#kek.describe({ signal }))
+  describe(options: KekCallOptions): Promise<KekFacts> {
+    return this.#call(options.signal, (signal) =>
+      this.#kek.describe({ signal, onRequest: options.onRequest }),
+    )
   }
 
   classify(error: unknown): FailureCode {
