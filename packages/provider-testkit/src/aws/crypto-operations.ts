@@ -15,6 +15,12 @@ export const CRYPTO_OPERATIONS: Operations = {
   },
 
   Decrypt(call) {
+    const { input } = call
+    const modifiers = Array.isArray(input.DryRunModifiers) ? input.DryRunModifiers : []
+    if (input.DryRun === true && modifiers.includes("IGNORE_CIPHERTEXT")) {
+      usableKey(call, "Decrypt", input.KeyId)
+      finishDryRun(call)
+    }
     const { key, plaintext } = decryptBlob(call, "Decrypt", call.input.KeyId, call.input.EncryptionContext)
     finishDryRun(call)
     return { Plaintext: base64(plaintext), KeyId: key.arn, EncryptionAlgorithm: SYMMETRIC }

@@ -28,7 +28,7 @@ export function xmlError(error: AwsError): HttpReply {
   )
 }
 
-/** An unknown role and another external id look alike. */
+/** An unknown role and another external id look alike; one that a role does not ask for does no harm. */
 function assumeRole(access: Access, caller: Principal, form: URLSearchParams): HttpReply {
   const arn = form.get("RoleArn") ?? ""
   const session = form.get("RoleSessionName") ?? ""
@@ -39,7 +39,8 @@ function assumeRole(access: Access, caller: Principal, form: URLSearchParams): H
     throw new AwsError("ValidationError", "DurationSeconds must be from 900 to 43200")
   }
   const role = access.roles.get(arn)
-  if (role === undefined || role.externalId !== (form.get("ExternalId") ?? undefined)) {
+  const isWithoutId = role?.externalId !== undefined && role.externalId !== form.get("ExternalId")
+  if (role === undefined || isWithoutId) {
     throw new AwsError(
       "AccessDenied",
       `User: ${caller.arn} is not authorized to perform: sts:AssumeRole on resource: ${arn}`,

@@ -89,12 +89,15 @@ export type AzureEmulatorOptions = {
    * told.
    */
   readonly disabledKeysWrap?: boolean
+  /** Whether deleted keys stay until their date, whoever wants them gone. Off unless told. */
+  readonly purgeProtection?: boolean
 }
 
 /** Starts an emulator on 127.0.0.1. Its keys live as long as it does. */
 export async function startAzureEmulator({
   port = 0,
   disabledKeysWrap = false,
+  purgeProtection = false,
 }: AzureEmulatorOptions = {}): Promise<AzureEmulator> {
   const certificate = await createServerCertificate()
   const tokens = new TokenEndpoint()
@@ -199,12 +202,14 @@ export async function startAzureEmulator({
     name: "keyfold-vault",
     url: `https://127.0.0.1:${service.port}`,
     resource: "https://vault.azure.net",
+    purgeProtection,
   }
   const hsm: AzureService = {
     kind: "hsm",
     name: "keyfold-hsm",
     url: `https://localhost:${service.port}`,
     resource: "https://managedhsm.azure.net",
+    purgeProtection,
   }
   const stores = [new KeyStore(vault), new KeyStore(hsm)]
 

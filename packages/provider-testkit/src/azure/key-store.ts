@@ -9,6 +9,8 @@ export type AzureService = {
   readonly url: string
   /** What tokens for it are issued for. */
   readonly resource: string
+  /** Whether a deleted key stays until its date, whoever wants it gone. */
+  readonly purgeProtection: boolean
 }
 
 export type AzureKeyType = "RSA" | "RSA-HSM" | "EC" | "EC-HSM" | "oct-HSM"
@@ -25,6 +27,8 @@ export type KeyVersion = {
   readonly kid: string
   readonly kty: AzureKeyType
   readonly material: KeyMaterial
+  /** Of its vault, in Azure's words. */
+  readonly recoveryLevel: "Recoverable" | "Recoverable+Purgeable"
   readonly createdAt: number
   updatedAt: number
   keyOps: readonly string[]
@@ -98,6 +102,7 @@ export class KeyStore {
       kid: `${this.service.url}/keys/${key.name}/${randomBytes(16).toString("hex")}`,
       kty: options.kty,
       material: newMaterial(options.kty, options.bits),
+      recoveryLevel: this.service.purgeProtection ? "Recoverable" : "Recoverable+Purgeable",
       createdAt: now,
       updatedAt: now,
       keyOps: options.keyOps ?? KEY_OPS[options.kty],

@@ -1,5 +1,5 @@
 import type { HttpReply } from "../http-service.ts"
-import { badParameter, jsonReply } from "./azure-error.ts"
+import { AzureError, badParameter, jsonReply } from "./azure-error.ts"
 import type { KeyCall, ManagementOperation } from "./key-call.ts"
 import {
   type AzureKey,
@@ -55,6 +55,13 @@ export const MANAGEMENT_OPERATIONS: Readonly<
     return jsonReply(200, keyBundle(latest(key)))
   },
   purgeDeletedKey({ store, name }) {
+    if (store.service.purgeProtection) {
+      throw new AzureError(
+        403,
+        "Forbidden",
+        'Operation "purge" is not allowed because purge protection is enabled.',
+      )
+    }
     store.purge(name)
     return { status: 204, headers: {}, body: "" }
   },
@@ -104,12 +111,12 @@ function latest(key: AzureKey): KeyVersion {
   return key.versions.at(-1) as KeyVersion
 }
 
-function attributesOf({ attributes, createdAt, updatedAt }: KeyVersion): object {
+function attributesOf({ attributes, createdAt, updatedAt, recoveryLevel }: KeyVersion): object {
   return {
     ...attributes,
     created: createdAt,
     updated: updatedAt,
-    recoveryLevel: "Recoverable+Purgeable",
+    recoveryLevel,
     recoverableDays: RECOVERABLE_DAYS,
   }
 }
