@@ -38,7 +38,7 @@ report(
   bytes <= MAX_PORTABLE_BYTES,
 )
 
-for (const each of packages().filter(({ folder }) => /^(core|router|kek-)/.test(folder))) {
+for (const each of packages().filter(({ folder }) => /^(core|router|kek-|byok$)/.test(folder))) {
   const installed = closure(each)
   const clouds = CLOUDS.filter((cloud) => [...installed].some((name) => cloud.test(name))).length
   const most = /^kek-(?!managed)/.test(each.folder) ? 1 : 0
