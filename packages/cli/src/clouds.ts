@@ -1,4 +1,5 @@
-import { type Kek, type KekProvider, KeyfoldError } from "@keyfold/core"
+import type { CmkProvider } from "@keyfold/byok"
+import { type Kek, type KekCallOptions, type KekProvider, KeyfoldError } from "@keyfold/core"
 
 /** How a binding reaches its key; each cloud checks its own. */
 export type CloudOptions = Readonly<Record<string, unknown>>
@@ -8,7 +9,9 @@ export type Cloud = {
   /** @throws KeyfoldError `INVALID_ARGUMENT` for an id or option that does not fit */
   readonly kek: (keyId: string, options: CloudOptions) => Kek
   /** The id of the one key that a name, such as an alias, stands for today. Asks only where it is not one already. */
-  readonly resolveKeyId: (name: string, options: CloudOptions) => Promise<string>
+  readonly resolveKeyId: (name: string, options: CloudOptions, call?: KekCallOptions) => Promise<string>
+  /** Where the cloud can foretell denials. */
+  readonly hintDenials?: NonNullable<CmkProvider["hintDenials"]>
   /** Ends its connections. */
   readonly close: () => Promise<void>
 }

@@ -37,7 +37,12 @@ export function failWith(error: unknown): never {
   } else {
     console.error(`error ${failure.code}: ${printable(failure.message)}`)
   }
-  process.exit(EXIT_CODES[failure.code] ?? 1)
+  process.exit(exitCodeOf(failure.code))
+}
+
+/** What the command ends with for a failure. */
+export function exitCodeOf(code: FailureCode): number {
+  return EXIT_CODES[code] ?? 1
 }
 
 /** On Ctrl-C, a polite kill or the end of the terminal nothing half written stays behind. */

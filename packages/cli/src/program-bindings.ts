@@ -2,44 +2,17 @@ import { type Command, Option } from "commander"
 import { home, json, withExamples, withHomeOptions } from "./options.ts"
 
 export function addBindingCommands(binding: Command): void {
-  const add = binding
-    .command("add")
+  const add = withKeyOptions(binding.command("add"), true)
     .description(
       "encrypt and decrypt contexts that hold these pairs under a customer's key, whose managed KEK is closed",
     )
     .addOption(match().makeOptionMandatory())
-    .addOption(
-      new Option("--provider <provider>", "where the key is")
-        .choices(["aws-kms", "azure-keyvault", "gcp-kms"])
-        .makeOptionMandatory(),
-    )
-    .requiredOption(
-      "--key-id <id>",
-      "the key: an ARN or alias, https://…/keys/N/V, or projects/…/cryptoKeys/K",
-    )
     .option("--owner <name>", "whose key it is; a key serves one owner (default: the match)")
     .option(
       "--lease-ttl <seconds>",
       "how long the key need not be asked again, at most 3600 (default: 0, off)",
     )
     .option("--replace", "move the binding of this match to this key; the former one still decrypts")
-    .option("--region <region>", "aws-kms: of an alias (default: $AWS_REGION)")
-    .option("--endpoint <address>", "aws-kms: a URL; gcp-kms: HOST:PORT; in place of the cloud's own")
-    .option("--role <arn>", "aws-kms: a role to assume, for a key of another account")
-    .option("--external-id <id>", "aws-kms: the external id which that role wants")
-    .option(
-      "--authority <url>",
-      "azure-keyvault: in place of Microsoft Entra; the key may then be at any host",
-    )
-    .option("--ca-file <file>", "azure-keyvault: certificates (PEM) to trust for this key, and no others")
-    .addOption(
-      new Option(
-        "--algorithm <name>",
-        "azure-keyvault: how it wraps (default: RSA-OAEP-256, or A256GCM for a symmetric key)",
-      ).choices(["RSA-OAEP-256", "A256GCM", "A256KW"]),
-    )
-    .option("--tenant-id <id>", "azure-keyvault: of the vault, where it is not the credential's own")
-    .option("--insecure-emulator", "gcp-kms: no TLS and no credentials, for an emulator on this machine")
     .action(async (options) => (await import("./commands/binding-add.ts")).add(options))
   withExamples(
     withHomeOptions(add),
@@ -80,13 +53,46 @@ export function addEmulateCommand(program: Command): void {
   withExamples(emulate, "keyfold emulate aws", "keyfold emulate azure --port 8443 --json")
 }
 
-const match = () =>
+/** Adds what names a key and tells how it is reached. */
+export function withKeyOptions(command: Command, isMandatory: boolean): Command {
+  return command
+    .addOption(
+      new Option("--provider <provider>", "where the key is")
+        .choices(["aws-kms", "azure-keyvault", "gcp-kms"])
+        .makeOptionMandatory(isMandatory),
+    )
+    .addOption(
+      new Option(
+        "--key-id <id>",
+        "the key: an ARN or alias, https://…/keys/N/V, or projects/…/cryptoKeys/K",
+      ).makeOptionMandatory(isMandatory),
+    )
+    .option("--region <region>", "aws-kms: of an alias (default: $AWS_REGION)")
+    .option("--endpoint <address>", "aws-kms: a URL; gcp-kms: HOST:PORT; in place of the cloud's own")
+    .option("--role <arn>", "aws-kms: a role to assume, for a key of another account")
+    .option("--external-id <id>", "aws-kms: the external id which that role wants")
+    .option(
+      "--authority <url>",
+      "azure-keyvault: in place of Microsoft Entra; the key may then be at any host",
+    )
+    .option("--ca-file <file>", "azure-keyvault: certificates (PEM) to trust for this key, and no others")
+    .addOption(
+      new Option(
+        "--algorithm <name>",
+        "azure-keyvault: how it wraps (default: RSA-OAEP-256, or A256GCM for a symmetric key)",
+      ).choices(["RSA-OAEP-256", "A256GCM", "A256KW"]),
+    )
+    .option("--tenant-id <id>", "azure-keyvault: of the vault, where it is not the credential's own")
+    .option("--insecure-emulator", "gcp-kms: no TLS and no credentials, for an emulator on this machine")
+}
+
+export const match = () =>
   new Option(
     "--match <name=value>",
     "a pair that a context must hold; repeat it for a binding of several",
   ).argParser((pair: string, before: string[] = []) => [...before, pair])
 
-const CREDENTIALS = `
+export const CREDENTIALS = `
 Credentials come from each cloud's standard environment: the AWS SDK's default chain, DefaultAzureCredential, and Google's
 application default credentials. None is stored. A key is asked once, when it is added; its alias, or its id without a
 version, is resolved then. Bindings that overlap must be nested and of one owner: give both the same --owner.

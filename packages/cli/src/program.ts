@@ -13,6 +13,7 @@ import {
   withOpeningOptions,
 } from "./options.ts"
 import { addBindingCommands, addEmulateCommand } from "./program-bindings.ts"
+import { addByokCommands } from "./program-byok.ts"
 
 /** The command line; each subcommand loads what it needs when it runs, so that starting stays quick. */
 export function buildProgram(): Command {
@@ -31,6 +32,7 @@ export function buildProgram(): Command {
   addKekCommands(program.command("kek").description("list and change managed KEKs"))
   addRootCommands(program.command("root").description("change what protects the KEK store"))
   addBindingCommands(program.command("binding").description("use customers' own keys in their cloud KMS"))
+  addByokCommands(program.command("byok").description("validate customers' own keys"))
   addStoreCommands(program)
   addEmulateCommand(program)
   return program

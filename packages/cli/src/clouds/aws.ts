@@ -7,10 +7,12 @@ export function awsCloud(): Cloud {
   const provider = awsKms({ clients })
   return {
     kek: (keyId, options) => provider.kek(keyId, options as AwsKmsKeyOptions),
-    async resolveKeyId(name, options) {
+    async resolveKeyId(name, options, call) {
       if (KEY_ARN.test(name)) return name
-      return provider.resolveKeyId(name, options as AwsKmsKeyOptions)
+      return provider.resolveKeyId(name, options as AwsKmsKeyOptions, call)
     },
+    hintDenials: (keyId, options, ...rest) =>
+      provider.hintDenials(keyId, options as AwsKmsKeyOptions, ...rest),
     async close() {
       clients.close()
     },

@@ -22,10 +22,10 @@ export function azureCloud(): Cloud {
       const { provider, options } = providerOf(keyId, all)
       return provider.kek(keyId, options)
     },
-    async resolveKeyId(name, all) {
+    async resolveKeyId(name, all, call) {
       if (KEY_VERSION.test(name)) return name
       const { provider, options } = providerOf(name, all)
-      return provider.resolveKeyId(name, options)
+      return provider.resolveKeyId(name, options, call)
     },
     async close() {},
   }

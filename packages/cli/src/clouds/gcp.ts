@@ -1,14 +1,14 @@
 import { KeyManagementServiceClient } from "@google-cloud/kms"
-import { type KekProvider, KeyfoldError } from "@keyfold/core"
-import { gcpKms } from "@keyfold/kek-gcp-kms"
+import { KeyfoldError } from "@keyfold/core"
+import { type GcpKmsProvider, gcpKms } from "@keyfold/kek-gcp-kms"
 import { type ClientOptions, googleAuthLibrary, grpc } from "google-gax"
 import type { Cloud, CloudOptions } from "../clouds.ts"
 
 /** Google Cloud KMS, called with the application default credentials. */
 export function gcpCloud(): Cloud {
-  const connections = new Map<string, { client: KeyManagementServiceClient; provider: KekProvider }>()
+  const connections = new Map<string, { client: KeyManagementServiceClient; provider: GcpKmsProvider }>()
 
-  function providerOf({ endpoint, insecureEmulator }: CloudOptions): KekProvider {
+  function providerOf({ endpoint, insecureEmulator }: CloudOptions): GcpKmsProvider {
     const key = JSON.stringify([endpoint, insecureEmulator])
     let connection = connections.get(key)
     if (connection === undefined) {
@@ -24,6 +24,8 @@ export function gcpCloud(): Cloud {
       return providerOf({ endpoint, insecureEmulator }).kek(keyId, options)
     },
     resolveKeyId: async (name) => name,
+    hintDenials: (keyId, { endpoint, insecureEmulator, ...options }, ...rest) =>
+      providerOf({ endpoint, insecureEmulator }).hintDenials(keyId, options, ...rest),
     async close() {
       // A client that found no credentials fails once more when it is closed.
       await Promise.allSettled([...connections.values()].map(({ client }) => client.close()))

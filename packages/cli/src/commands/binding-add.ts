@@ -4,8 +4,8 @@ import { type BindingsAtHand, changeBindings, factsOf, isSameMatch, matchText } 
 import { type Cloud, type CloudId, type CloudOptions, createClouds } from "../clouds.ts"
 import { contextOf } from "../context.ts"
 import { printable } from "../failure.ts"
-import { pathOf } from "../files.ts"
 import { existingHome, type HomeOptions } from "../home.ts"
+import { cloudOptionsOf, type KeyOptions, ownerOf } from "../key-options.ts"
 
 type Options = HomeOptions &
   KeyOptions & {
@@ -17,19 +17,6 @@ type Options = HomeOptions &
     replace?: true
     json?: true
   }
-
-/** What one cloud or the other needs to reach a key. */
-type KeyOptions = {
-  region?: string
-  endpoint?: string
-  role?: string
-  externalId?: string
-  authority?: string
-  caFile?: string
-  algorithm?: string
-  tenantId?: string
-  insecureEmulator?: true
-}
 
 /**
  * The key is asked first, and once, without the lock: a KMS can be slow. Then the binding is kept as pending before
@@ -131,28 +118,6 @@ function algorithmFor(provider: CloudId, facts: KekFacts, { algorithm }: CloudOp
   throw new KeyfoldError("INVALID_ARGUMENT", `--algorithm ${algorithm} is none of this key`)
 }
 
-/** @throws KeyfoldError `INVALID_ARGUMENT` for an option of another provider */
-function cloudOptionsOf(options: Options): CloudOptions {
-  const own = OPTIONS[options.provider]
-  const found: Record<string, unknown> = {}
-  for (const [name, flag] of Object.entries(FLAGS)) {
-    const value = options[name as keyof KeyOptions]
-    if (value === undefined) continue
-    const option = own[name as keyof KeyOptions]
-    if (option === undefined)
-      throw new KeyfoldError("INVALID_ARGUMENT", `${flag} is no option of ${options.provider}`)
-    found[option] = name === "caFile" ? pathOf(String(value)) : value
-  }
-  const { provider, keyId } = options
-  if (provider === "aws-kms" && !keyId.startsWith("arn:") && options.region === undefined) {
-    const region = process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION
-    if (region === undefined)
-      throw new KeyfoldError("INVALID_ARGUMENT", "an aws-kms key id that is no ARN needs --region")
-    return { ...found, region }
-  }
-  return found
-}
-
 function leaseTtlOf(seconds: string | undefined): number | undefined {
   if (seconds === undefined) return undefined
   const ms = /^\d{1,5}$/.test(seconds) ? Number(seconds) * 1000 : Number.NaN
@@ -160,41 +125,6 @@ function leaseTtlOf(seconds: string | undefined): number | undefined {
   throw new KeyfoldError("INVALID_ARGUMENT", "--lease-ttl is a whole number of seconds from 0 to 3600")
 }
 
-/**
- * The match itself, so that one key is not bound for two customers by accident: the router lets a key serve one owner.
- * @throws KeyfoldError `INVALID_ARGUMENT` where that is too long for an owner
- */
-function ownerOf(match: KeyContext): string {
-  const owner = Object.entries(match)
-    .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`)
-    .sort()
-    .join(",")
-  if (owner.length <= MAX_OWNER) return owner
-  throw new KeyfoldError("INVALID_ARGUMENT", "this match is too long to name an owner: give --owner")
-}
-
-const FLAGS: Readonly<Record<keyof KeyOptions, string>> = {
-  region: "--region",
-  endpoint: "--endpoint",
-  role: "--role",
-  externalId: "--external-id",
-  authority: "--authority",
-  caFile: "--ca-file",
-  algorithm: "--algorithm",
-  tenantId: "--tenant-id",
-  insecureEmulator: "--insecure-emulator",
-}
-/** The options of each provider's keys, as it calls them. */
-const OPTIONS: Readonly<Record<CloudId, { readonly [Name in keyof KeyOptions]?: string }>> = {
-  "aws-kms": { region: "region", endpoint: "endpoint", role: "roleArn", externalId: "externalId" },
-  "azure-keyvault": {
-    authority: "authority",
-    caFile: "caFile",
-    algorithm: "algorithm",
-    tenantId: "tenantId",
-  },
-  "gcp-kms": { endpoint: "endpoint", insecureEmulator: "insecureEmulator" },
-}
 const UNUSABLE: Readonly<Partial<Record<KekFacts["state"], FailureCode>>> = {
   disabled: "KEY_DISABLED",
   expired: "KEY_DISABLED",
@@ -206,5 +136,3 @@ const UNUSABLE: Readonly<Partial<Record<KekFacts["state"], FailureCode>>> = {
 }
 /** design.md, "Lease": at most an hour. */
 const MAX_LEASE_TTL_MS = 3_600_000
-/** What the router takes of an owner, in bytes; encoded, each is a character. */
-const MAX_OWNER = 1024

@@ -1,0 +1,25 @@
+import type { Command } from "commander"
+import { home, json, withExamples } from "./options.ts"
+import { CREDENTIALS, match, withKeyOptions } from "./program-bindings.ts"
+
+export function addByokCommands(byok: Command): void {
+  const validate = withKeyOptions(byok.command("validate"), false)
+    .description(
+      "try a customer's key, bound or not, and say what is wrong, on whose side, and what mends it",
+    )
+    .addOption(match().makeOptionMandatory())
+    .option("--owner <name>", "whose key it is (default: the match)")
+    .option("--expected-region <region>", "where the key must be")
+    .option("--principal <id>", "who keyfold is in that cloud, for the policies to add")
+    .option("--deadline <seconds>", "how long it may take, at most 600", "30")
+    .addOption(home())
+    .addOption(json())
+    .action(async (options) => (await import("./commands/byok-validate.ts")).validate(options))
+  withExamples(
+    validate,
+    "keyfold byok validate --match organization_id=org_1",
+    "keyfold byok validate --match organization_id=org_1 --provider gcp-kms \\",
+    "  --key-id projects/p/locations/europe-west3/keyRings/r/cryptoKeys/k --json",
+  )
+  validate.addHelpText("after", CREDENTIALS)
+}

@@ -1,0 +1,139 @@
+/** `byok validate` as its user sees it: the real command against emulators. */
+import { writeFileSync } from "node:fs"
+import { type AwsEmulator, startAwsEmulator } from "@keyfold/provider-testkit/aws"
+import { type AzureEmulator, startAzureEmulator } from "@keyfold/provider-testkit/azure"
+import { type GcpEmulator, startGcpEmulator } from "@keyfold/provider-testkit/gcp"
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest"
+import { buildProgram } from "../src/program.ts"
+import { ended, workshop } from "./cli.ts"
+
+const { run, start, path, env } = workshop()
+const ESCAPE = "\u001b"
+const MATCH = ["--match", "organization_id=org_1"]
+
+let aws: AwsEmulator
+let azure: AzureEmulator
+let gcp: GcpEmulator
+
+beforeAll(async () => {
+  ;[aws, azure, gcp] = await Promise.all([startAwsEmulator(), startAzureEmulator(), startGcpEmulator()])
+  Object.assign(env, {
+    AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
+    AWS_ENDPOINT_URL_STS: aws.url,
+    AZURE_TENANT_ID: azure.client.tenantId,
+    AZURE_CLIENT_ID: azure.client.clientId,
+    AZURE_CLIENT_SECRET: azure.client.clientSecret,
+  })
+  writeFileSync(path("ca.pem"), azure.caCertificate)
+})
+afterAll(() => Promise.all([aws.close(), azure.close(), gcp.close()]))
+
+const CLOUDS = {
+  "aws-kms": () => [aws.createKey(), "--endpoint", aws.url],
+  "azure-keyvault": () => [azure.createKey(), "--authority", azure.url, "--ca-file", path("ca.pem")],
+  "gcp-kms": () => {
+    const { apiEndpoint, port } = gcp.connection
+    return [gcp.createKey(), "--endpoint", `${apiEndpoint}:${port}`, "--insecure-emulator"]
+  },
+} as const
+
+const keyOf = (provider: keyof typeof CLOUDS) => ["--provider", provider, "--key-id", ...CLOUDS[provider]()]
+
+async function validate(...args: string[]) {
+  const { code, stdout, stderr } = await run(["byok", "validate", ...MATCH, ...args])
+  return { code, stdout: stdout.toString(), stderr }
+}
+
+test.each(Object.keys(CLOUDS) as (keyof typeof CLOUDS)[])(
+  "%s: a key that is not bound yet, without a home",
+  async (provider) => {
+    const key = keyOf(provider)
+    const { code, stdout, stderr } = await validate(...key, "--json")
+    expect([code, stderr]).toEqual([0, ""])
+    const report = JSON.parse(stdout)
+    expect(report).toMatchObject({ result: expect.stringMatching(/^(pass|warn)$/), keyId: key[3] })
+    expect(report.calls).toBeLessThanOrEqual(12)
+    expect(report.checks.find(({ id }: { id: string }) => id === "unwrap")).toMatchObject({
+      ...{ status: "pass", reason: "OK", action: null, side: null, fix: null },
+    })
+    expect(report.canary).toBeUndefined()
+  },
+)
+
+describe("the exit code is that of what failed", () => {
+  test.each([
+    ["a key that is disabled", (keyId: string) => aws.setState(keyId, "Disabled"), 4, "KEY_DISABLED"],
+    ["a denial", (keyId: string) => aws.deny("key-policy", "kms:Decrypt", keyId), 4, "PERMISSION_MISSING"],
+    ["an outage", (keyId: string) => aws.inject({ kind: "server-error" }, { keyId }), 6, "UNREACHABLE"],
+  ])("%s", async (_, breakIt, code, reason) => {
+    const key = keyOf("aws-kms")
+    breakIt(key[3] as string)
+    const json = await validate(...key, "--json")
+    expect([json.code, json.stderr, JSON.parse(json.stdout).result]).toEqual([code, "", "fail"])
+    const text = await validate(...key, "--principal", "arn:aws:iam::111122223333:role/keyfold")
+    expect([text.code, text.stdout]).toEqual([code, expect.stringContaining(reason)])
+    if (reason !== "PERMISSION_MISSING") return
+    expect(text.stdout).toMatch(/kms:Decrypt.*Add:.*role\/keyfold.*It can take 5 minutes/s)
+  })
+
+  test("an id that is none, and a region that is another", async () => {
+    const bad = await validate("--provider", "gcp-kms", "--key-id", "my-key", "--json")
+    expect([bad.code, JSON.parse(bad.stdout).checks[0].reason]).toEqual([2, "MALFORMED_KEY_ID"])
+    expect((await validate(...keyOf("gcp-kms"), "--expected-region", "us-east1")).code).toBe(2)
+  })
+})
+
+test("a bound key needs no more than its match", async () => {
+  expect((await run(["init"])).code).toBe(0)
+  expect((await validate()).stderr).toMatch(/^error INVALID_ARGUMENT: no key is bound/)
+  const key = keyOf("azure-keyvault")
+  expect((await run(["binding", "add", ...MATCH, ...key])).stderr).toBe("")
+  const { code, stdout } = await validate("--json")
+  expect([code, JSON.parse(stdout).keyId]).toEqual([0, key[3]])
+  azure.setFirewall("closed")
+  expect((await validate()).stdout).toMatch(/NETWORK_DENIED/)
+  azure.setFirewall("open")
+  for (const args of [
+    ["--provider", "aws-kms"],
+    ["--key-id", "x"],
+    ["--deadline", "0"],
+  ]) {
+    expect([args, (await validate(...args)).code]).toEqual([args, 2])
+  }
+})
+
+test("Ctrl-C ends it at once, and its connections", async () => {
+  const key = keyOf("aws-kms")
+  const release = aws.inject({ kind: "hang" }, { keyId: key[3] as string, operations: ["Encrypt"] })
+  const command = start(["byok", "validate", ...MATCH, ...key, "--json"])
+  const done = ended(command)
+  await expect.poll(() => aws.openConnections(), { timeout: 20_000 }).toBeGreaterThan(0)
+  command.kill("SIGINT")
+  const { code, stderr } = await done
+  expect([code, JSON.parse(stderr).error.code]).toEqual([130, "ABORTED"])
+  await expect.poll(() => aws.openConnections()).toBe(0)
+  release()
+})
+
+test("a terminal is told of each check as it ends, in colour; a pipe gets neither", async () => {
+  const key = keyOf("aws-kms")
+  const piped = await validate(...key)
+  expect([piped.stdout.includes(ESCAPE), piped.stderr]).toEqual([false, ""])
+  const wasTTY = process.stderr.isTTY
+  const told = vi.spyOn(console, "error").mockImplementation(() => undefined)
+  const shown = vi.spyOn(console, "log").mockImplementation(() => undefined)
+  process.stderr.isTTY = true
+  try {
+    Object.assign(process.env, env, { NO_COLOR: "", FORCE_COLOR: "1" })
+    await buildProgram().parseAsync(["byok", "validate", ...MATCH, ...key], { from: "user" })
+    expect(told.mock.calls.map(([line]) => line).slice(0, 2)).toEqual([
+      expect.stringMatching(`${ESCAPE}\\[32mpass.* {2}key-id$`),
+      expect.stringMatching(`${ESCAPE}\\[32mpass.* {2}authenticate$`),
+    ])
+    expect(shown.mock.calls.join("\n")).toMatch(/check.*status.*reason.*wrap.*6 of at most 12/s)
+  } finally {
+    process.stderr.isTTY = wasTTY
+    vi.restoreAllMocks()
+  }
+})
