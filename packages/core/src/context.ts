@@ -35,28 +35,51 @@ export function parseContext(context: KeyContext): ParsedContext {
 
 function readContext(context: KeyContext): ParsedContext {
   const names = readNames(context)
-  const values: string[] = []
-  // Two contexts share this text only if they are the same list: every field stands behind its length.
-  let text = ""
-  for (const name of names) {
+  const values = new Array<string>(names.length)
+  let longest = ""
+  let length = 0
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i] as string
     // Read once: a getter could answer otherwise the next time.
     const value: unknown = context[name]
     if (typeof value !== "string") {
       const found = value === null ? "null" : typeof value
-      throw invalid(`pair ${values.length + 1}: a value must be a string, not ${found}`)
+      throw invalid(`pair ${i + 1}: a value must be a string, not ${found}`)
     }
     // A code point takes at most two UTF-16 units: what is far too long is refused before it is copied.
     if (name.length > 2 * MAX_NAME_CODE_POINTS || value.length > 2 * MAX_VALUE_CODE_POINTS) {
-      throw invalid(`pair ${values.length + 1}: ${faultOf(name, value)}`)
+      throw invalid(`pair ${i + 1}: ${faultOf(name, value)}`)
     }
-    values.push(value)
-    text += `${name.length}:${name}${value.length}:${value}`
+    values[i] = value
+    length += name.length + value.length
+    if (value.length > longest.length) longest = value
   }
-  const cached = cache.get(text)
-  if (cached !== undefined) return cached
+  // The longest value, most often an id, tells most contexts apart, and is quicker to look up than a text of them all.
+  const byValue = cache.get(longest)
+  if (byValue !== undefined && isSame(byValue, names, values)) return byValue.parsed
+  const text = JSON.stringify([names, values])
+  const byText = byValue === undefined ? undefined : cache.get(text)
+  if (byText !== undefined && isSame(byText, names, values)) return byText.parsed
   const parsed = buildContext(names.map((name, i) => ({ name, value: values[i] as string })))
-  if (text.length <= MAX_CACHED_LENGTH) cache.set(text, parsed)
+  if (length <= MAX_CACHED_LENGTH) {
+    cache.set(byValue === undefined ? longest : text, { names, values, parsed })
+  }
   return parsed
+}
+
+/** A context in its caller's order. */
+type Known = {
+  readonly names: readonly string[]
+  readonly values: readonly string[]
+  readonly parsed: ParsedContext
+}
+
+function isSame(known: Known, names: readonly string[], values: readonly string[]): boolean {
+  if (known.names.length !== names.length) return false
+  for (let i = 0; i < names.length; i++) {
+    if (known.names[i] !== names[i] || known.values[i] !== values[i]) return false
+  }
+  return true
 }
 
 /** Canonical bytes of pairs that are already validated and sorted. */
@@ -215,4 +238,4 @@ const CONTEXT_LABEL = utf8.encode("keyfold/v1/context")
 
 /** Contexts kept parsed: 4,096 of at most 1,024 UTF-16 units each, so a few megabytes at the most. */
 const MAX_CACHED_LENGTH = 1024
-const cache = new BoundedCache<string, ParsedContext>(4096)
+const cache = new BoundedCache<string, Known>(4096)

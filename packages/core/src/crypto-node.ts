@@ -66,20 +66,23 @@ export function seal(key: SecretKey, iv: Uint8Array, aad: Uint8Array, plaintext:
 
 /**
  * Opens what `sealInto` wrote: `sealed` is ciphertext and tag. Gives the plaintext in a fresh array once the tag
- * has held, undefined if it does not; nothing unverified leaves, and what was decrypted in vain is wiped.
+ * has held, undefined if it does not; nothing unverified leaves, and what was decrypted in vain is wiped. Begins
+ * at `offset`.
  */
 export function open(
   key: SecretKey,
   iv: Uint8Array,
   aad: Uint8Array,
   sealed: Uint8Array,
+  offset = 0,
 ): Uint8Array | undefined {
-  const length = sealed.length - TAG_BYTES
-  if (length < 0) return undefined
+  const tagAt = sealed.length - TAG_BYTES
+  if (tagAt < offset) return undefined
   const decipher = createDecipheriv("aes-256-gcm", key, iv, GCM)
   decipher.setAAD(aad)
-  decipher.setAuthTag(sealed.subarray(length))
-  const plaintext = plain(decipher.update(sealed.subarray(0, length)))
+  for (let i = 0; i < TAG_BYTES; i++) tag[i] = sealed[tagAt + i] as number
+  decipher.setAuthTag(tag)
+  const plaintext = plain(decipher.update(sealed.subarray(offset, tagAt)))
   try {
     decipher.final()
   } catch {
@@ -134,6 +137,8 @@ function plain(buffer: Buffer): Uint8Array {
 }
 
 const TAG_BYTES = 16
+/** Filled and read within one call, as a view of its own costs more. */
+const tag = new Uint8Array(TAG_BYTES)
 const GCM = Object.freeze({ authTagLength: TAG_BYTES })
 
 const pool = new RandomPool(

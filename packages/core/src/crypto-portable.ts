@@ -43,16 +43,17 @@ export function seal(key: SecretKey, iv: Uint8Array, aad: Uint8Array, plaintext:
   return { ciphertext: sealed.subarray(0, plaintext.length), tag: sealed.subarray(plaintext.length) }
 }
 
-/** Opens what `sealInto` wrote; undefined if the tag does not hold. */
+/** Opens what `sealInto` wrote, from `offset` to the end; undefined if the tag does not hold. */
 export function open(
   key: SecretKey,
   iv: Uint8Array,
   aad: Uint8Array,
   sealed: Uint8Array,
+  offset = 0,
 ): Uint8Array | undefined {
-  if (sealed.length < TAG_BYTES) return undefined
+  if (sealed.length < offset + TAG_BYTES) return undefined
   try {
-    return gcm(key, iv, aad).decrypt(sealed)
+    return gcm(key, iv, aad).decrypt(sealed.subarray(offset))
   } catch {
     return undefined // the tag does not hold
   }

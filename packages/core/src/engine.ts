@@ -3,7 +3,6 @@ import { type KeyContext, type Pair, type ParsedContext, parseContext, sameConte
 import {
   type Header,
   headerLength,
-  IMMUTABLE_BYTES,
   immutableBytes,
   type Kind,
   lowestBit,
@@ -22,6 +21,7 @@ import {
   throwIfAborted,
 } from "./kek-call.ts"
 import { deriveKeys, type EnvelopeKeys, writeMac } from "./key-schedule.ts"
+import { Slab } from "./memory.ts"
 import type { RouteEntry, Router } from "./route.ts"
 import { type Opened, openHeader, verifyHeader } from "./unwrap.ts"
 import { DEK_BYTES, wrapDek } from "./wrap.ts"
@@ -113,7 +113,7 @@ export function beginEnvelope(
     throwIfAborted(operation.signal)
     checkCoverage(entries, context)
     const immutable = immutableBytes(options.kind, options.segmentExponent, context.pairs.length)
-    const dek = new Uint8Array(DEK_BYTES)
+    const dek = deks.take(DEK_BYTES)
     fillRandom(dek)
     return wiping(
       dek,
@@ -171,7 +171,7 @@ export async function rewrapHeader(
   checkCoverage(entries, context)
   const wraps = await wrapDek(operation, dek, header.bytes, context, policy, entries)
   const bytes = new Uint8Array(headerLength(wraps, header.embedded))
-  writeSealedHeader(bytes, header.bytes.subarray(0, IMMUTABLE_BYTES), policy, wraps, header.embedded, keys)
+  writeSealedHeader(bytes, header.bytes, policy, wraps, header.embedded, keys)
   const candidates = await engine.router.forReading(context, operation)
   throwIfAborted(operation.signal)
   await verifyHeader(operation, parseHeader(bytes), context, candidates)
@@ -289,7 +289,8 @@ export function checkPolicyName(policy: unknown): void {
 function checkCoverage(entries: readonly RouteEntry[], context: ParsedContext): void {
   const { pairs } = context
   let seen = 0
-  for (const { mask, covered } of entries) {
+  for (let i = 0; i < entries.length; i++) {
+    const { mask, covered } = entries[i] as RouteEntry
     if (mask === 0 || (seen & mask) !== 0 || !isMaskOf(mask, covered, pairs)) throw notCovered()
     seen |= mask
   }
@@ -299,7 +300,8 @@ function checkCoverage(entries: readonly RouteEntry[], context: ParsedContext): 
 /** Whether a bitmap stands for just these pairs of the context. */
 function isMaskOf(mask: number, covered: readonly Pair[], pairs: readonly Pair[]): boolean {
   let rest = mask
-  for (const pair of covered) {
+  for (let i = 0; i < covered.length; i++) {
+    const pair = covered[i] as Pair
     const own = pairs[31 - Math.clz32(lowestBit(rest))]
     if (own === undefined || (own !== pair && (own.name !== pair.name || own.value !== pair.value)))
       return false
@@ -328,3 +330,6 @@ export function asKeyfoldError(error: unknown, signal: AbortSignal | undefined):
   if (error instanceof KeyfoldError) return error
   return new KeyfoldError("UNKNOWN", "an error that keyfold cannot name; see the cause", { cause: error })
 }
+
+/** Never lent: KEKs get copies. */
+const deks = new Slab()

@@ -2,6 +2,7 @@ import { fillRandom } from "@keyfold/core/crypto"
 import { decodeContext, MAX_PAIRS, type ParsedContext } from "./context.ts"
 import { KeyfoldError } from "./errors.ts"
 import { type Kek, MANAGED_PROVIDER_ID, type WrapRecord } from "./kek.ts"
+import { copyBytes, Slab } from "./memory.ts"
 import { ROLE, SUITE } from "./wrap-binding.ts"
 
 /** Envelope kinds; the number is also the purpose of the wraps (docs/format.md, "Wrap binding"). */
@@ -56,7 +57,7 @@ export const MANAGED_WRAPPED_BYTES = 76
 
 /** The first 25 bytes of a new envelope, which no rewrap changes, with a fresh random salt. */
 export function immutableBytes(kind: Kind, segmentExponent: number, pairCount: number): Uint8Array {
-  const bytes = new Uint8Array(IMMUTABLE_BYTES)
+  const bytes = beginnings.take(IMMUTABLE_BYTES)
   bytes[0] = MAGIC[0]
   bytes[1] = MAGIC[1]
   bytes[2] = MAGIC[2]
@@ -89,7 +90,10 @@ export function headerLength(wraps: readonly Wrap[], embedded: ParsedContext | u
   return length
 }
 
-/** Writes all of a header but its MAC, whose 32 bytes come last in `out`. `out` has `headerLength` bytes. */
+/**
+ * Writes all of a header but its MAC, whose 32 bytes come last in `out`. `out` has `headerLength` bytes; `immutable` may
+ * be a whole header.
+ */
 export function writeHeader(
   out: Uint8Array,
   immutable: Uint8Array,
@@ -97,7 +101,7 @@ export function writeHeader(
   wraps: readonly Wrap[],
   embedded: ParsedContext | undefined,
 ): void {
-  out.set(immutable)
+  copyBytes(immutable, 0, IMMUTABLE_BYTES, out, 0)
   const length = out.length
   out[25] = length >>> 24
   out[26] = (length >>> 16) & 0xff
@@ -361,3 +365,4 @@ const KEY_ID = /^[\x21-\x7e]{1,1024}$/
 /** Fixed parts, and one wrap of the shortest kind. */
 const MIN_HEADER_BYTES = IMMUTABLE_BYTES + 4 + 2 + 15 + 2 + MAC_BYTES
 const identities = new WeakMap<Kek, Uint8Array>()
+const beginnings = new Slab()

@@ -1,11 +1,24 @@
 import { equalBytes, hmacSha512, importKey, publicMacInto, type SecretKey } from "@keyfold/core/crypto"
 import { IMMUTABLE_BYTES, MAC_BYTES } from "./envelope.ts"
+import { copyBytes } from "./memory.ts"
 
 /** The two keys of an envelope. `wipe` when done: the DEK is not kept, these are all there is. */
-export type EnvelopeKeys = {
+export class EnvelopeKeys {
   readonly content: SecretKey
   readonly header: SecretKey
-  readonly wipe: () => void
+  readonly #okm: Uint8Array
+
+  /** `okm`: 32 bytes of content key, 32 of header key. */
+  constructor(okm: Uint8Array) {
+    // On Node, `subarray` of what a hash gives is slower.
+    this.content = importKey(new Uint8Array(okm.buffer, okm.byteOffset, 32))
+    this.header = importKey(new Uint8Array(okm.buffer, okm.byteOffset + 32, 32))
+    this.#okm = okm
+  }
+
+  wipe(): void {
+    this.#okm.fill(0)
+  }
 }
 
 /**
@@ -13,14 +26,9 @@ export type EnvelopeKeys = {
  * bytes and the key context. `immutable` may be a whole header.
  */
 export function deriveKeys(dek: Uint8Array, immutable: Uint8Array, contextDigest: Uint8Array): EnvelopeKeys {
-  info.set(immutable.subarray(0, IMMUTABLE_BYTES), LABEL.length)
-  info.set(contextDigest, LABEL.length + IMMUTABLE_BYTES)
-  const okm = hmacSha512(importKey(dek), info)
-  return {
-    content: importKey(new Uint8Array(okm.buffer, okm.byteOffset, 32)),
-    header: importKey(new Uint8Array(okm.buffer, okm.byteOffset + 32, 32)),
-    wipe: () => okm.fill(0),
-  }
+  copyBytes(immutable, 0, IMMUTABLE_BYTES, info, LABEL.length)
+  copyBytes(contextDigest, 0, 32, info, LABEL.length + IMMUTABLE_BYTES)
+  return new EnvelopeKeys(hmacSha512(importKey(dek), info))
 }
 
 /** Writes the MAC of a header, which covers every byte before it, into the header's last 32 bytes. */
@@ -32,9 +40,9 @@ export function writeMac(key: SecretKey, header: Uint8Array): void {
 /** Whether the MAC at the end of `header` holds; in constant time. */
 export function macHolds(key: SecretKey, header: Uint8Array): boolean {
   const length = header.length - MAC_BYTES
-  const expected = new Uint8Array(MAC_BYTES)
   publicMacInto(key, header.subarray(0, length), expected, 0)
-  return equalBytes(expected, header.subarray(length))
+  copyBytes(header, length, MAC_BYTES, given, 0)
+  return equalBytes(expected, given)
 }
 
 const LABEL = new TextEncoder().encode("keyfold/v1")
@@ -42,3 +50,6 @@ const LABEL = new TextEncoder().encode("keyfold/v1")
 const info = new Uint8Array(LABEL.length + IMMUTABLE_BYTES + 32 + 1)
 info.set(LABEL)
 info[info.length - 1] = 1
+/** Likewise. */
+const expected = new Uint8Array(MAC_BYTES)
+const given = new Uint8Array(MAC_BYTES)

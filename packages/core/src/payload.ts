@@ -1,6 +1,7 @@
 import { open, type Sealed, type SecretKey, seal, sealInto, sha256 } from "@keyfold/core/crypto"
 import { IMMUTABLE_BYTES } from "./envelope.ts"
 import { decryptionFailed, KeyfoldError } from "./errors.ts"
+import { copyBytes } from "./memory.ts"
 
 /** Length of a segment's tag in bytes. */
 export const TAG_BYTES = 16
@@ -19,7 +20,7 @@ export class Segments {
   /** `immutable` may be a whole header; `aadDigest` is the SHA-256 of the caller's additional data. */
   constructor(key: SecretKey, immutable: Uint8Array, contextDigest: Uint8Array, aadDigest: Uint8Array) {
     this.#key = key
-    this.#immutable.set(immutable.subarray(0, IMMUTABLE_BYTES))
+    copyBytes(immutable, 0, IMMUTABLE_BYTES, this.#immutable, 0)
     this.#contextDigest = contextDigest
     this.#aadDigest = aadDigest
   }
@@ -45,9 +46,9 @@ export class Segments {
   }
 
   #aad(): Uint8Array {
-    aad.set(this.#immutable)
-    aad.set(this.#contextDigest, IMMUTABLE_BYTES)
-    aad.set(this.#aadDigest, IMMUTABLE_BYTES + 32)
+    copyBytes(this.#immutable, 0, IMMUTABLE_BYTES, aad, 0)
+    copyBytes(this.#contextDigest, 0, 32, aad, IMMUTABLE_BYTES)
+    copyBytes(this.#aadDigest, 0, 32, aad, IMMUTABLE_BYTES + 32)
     return aad
   }
 }

@@ -89,7 +89,8 @@ export async function decryptStream(
   dek.fill(0)
   const segments = new Segments(keys.content, header.bytes, context.digest, aadDigest)
   const stride = 2 ** header.segmentExponent + TAG_BYTES
-  const plaintext = segmentStream(reader, keys.wipe, options.signal, undefined, async (counter, enqueue) => {
+  const wipe = () => keys.wipe()
+  const plaintext = segmentStream(reader, wipe, options.signal, undefined, async (counter, enqueue) => {
     const sealed = await reader.read(stride)
     const last = await reader.atEnd()
     if (counter === MAX_SEGMENTS || (counter > 0 && sealed.length <= TAG_BYTES)) throw decryptionFailed()

@@ -6,9 +6,10 @@ import { worstFailure } from "./failure-order.ts"
 import type { Kek } from "./kek.ts"
 import { callUnwrap, type Operation } from "./kek-call.ts"
 import { deriveKeys, type EnvelopeKeys, macHolds } from "./key-schedule.ts"
+import { lend } from "./memory.ts"
 import type { ReadCandidate } from "./route.ts"
 import { allowsAny, DEK_BYTES } from "./wrap.ts"
-import { ROLE, SUITE, WrapBindings } from "./wrap-binding.ts"
+import { BINDING_BYTES, type EnvelopeBinding, ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
 
 /** An envelope whose header MAC has held. Wipe both when done. */
 export type Opened = { readonly dek: Uint8Array; readonly keys: EnvelopeKeys }
@@ -66,15 +67,13 @@ type Slot = { readonly wrap: Wrap; readonly kek: Kek; readonly candidate: ReadCa
 function matchWraps(header: Header, candidates: readonly ReadCandidate[]): readonly Slot[] {
   const { wraps, policy } = header
   const slots: Slot[] = []
-  const used: ReadCandidate[] = []
   let seen = 0
   for (let i = 0; i < wraps.length; i++) {
     const wrap = wraps[i] as Wrap
     const next = wraps[i + 1]?.role === ROLE.companion ? wraps[i + 1] : undefined
-    const candidate = candidates.find((each) => opens(each, wrap, next))
+    const candidate = candidateFor(candidates, wrap, next)
     if (candidate === undefined || (seen & wrap.mask) !== 0) throw decryptionFailed()
     seen |= wrap.mask
-    used.push(candidate)
     slots.push({ wrap, kek: candidate.kek, candidate })
     if (next !== undefined) {
       slots.push({ wrap: next, kek: candidate.companion as Kek, candidate })
@@ -82,8 +81,17 @@ function matchWraps(header: Header, candidates: readonly ReadCandidate[]): reado
     }
   }
   if (seen !== 2 ** header.pairCount - 1) throw decryptionFailed()
-  if (policy === "any" && !allowsAny(used)) throw decryptionFailed()
+  if (policy === "any" && !allowsAny(slots.map(({ candidate }) => candidate))) throw decryptionFailed()
   return slots
+}
+
+function candidateFor(
+  candidates: readonly ReadCandidate[],
+  wrap: Wrap,
+  next: Wrap | undefined,
+): ReadCandidate | undefined {
+  for (const candidate of candidates) if (opens(candidate, wrap, next)) return candidate
+  return undefined
 }
 
 /** Whether a wrap, with the companion that follows it, is one that this candidate could have made. */
@@ -107,13 +115,12 @@ function openWithAll(
   slots: readonly Slot[],
 ): Opened | Promise<Opened> {
   let pending = false
-  const bindings = bindingsOf(header, context)
-  const answers: (Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError>)[] = []
-  for (let i = 0; i < slots.length; i++) {
-    const answer = unwrapSlot(operation, bindings, slots[i] as Slot, i)
+  const of = bindingOf(header, context)
+  const answers = slots.map((slot, i) => {
+    const answer = unwrapSlot(operation, of, slot, i)
     if (answer instanceof Promise) pending = true
-    answers.push(answer)
-  }
+    return answer
+  })
   const finish = (results: readonly (Uint8Array | KeyfoldError)[]): Opened => {
     const dek = joinShares(results)
     const opened = tryDek(dek, header, context)
@@ -131,9 +138,9 @@ async function openWithAny(
   slots: readonly Slot[],
 ): Promise<Opened> {
   const failures: KeyfoldError[] = []
-  const bindings = bindingsOf(header, context)
+  const of = bindingOf(header, context)
   for (const [i, slot] of slots.entries()) {
-    const result = await openSlot(operation, header, context, bindings, slot, i)
+    const result = await openSlot(operation, header, context, of, slot, i)
     if (!(result instanceof KeyfoldError)) return result
     failures.push(result)
   }
@@ -147,8 +154,8 @@ function openEach(
   context: ParsedContext,
   slots: readonly Slot[],
 ): Promise<(Opened | KeyfoldError)[]> {
-  const bindings = bindingsOf(header, context)
-  return Promise.all(slots.map((slot, i) => openSlot(operation, header, context, bindings, slot, i)))
+  const of = bindingOf(header, context)
+  return Promise.all(slots.map((slot, i) => openSlot(operation, header, context, of, slot, i)))
 }
 
 /** What one wrap of an `any` envelope opens by itself. Never throws: a failure is returned. */
@@ -156,34 +163,34 @@ async function openSlot(
   operation: Operation,
   header: Header,
   context: ParsedContext,
-  bindings: WrapBindings,
+  of: EnvelopeBinding,
   slot: Slot,
   position: number,
 ): Promise<Opened | KeyfoldError> {
-  const result = await unwrapSlot(operation, bindings, slot, position)
+  const result = await unwrapSlot(operation, of, slot, position)
   if (result instanceof KeyfoldError) return result
   return tryDek(result, header, context) ?? decryptionFailed()
 }
 
-function bindingsOf(header: Header, context: ParsedContext): WrapBindings {
-  return new WrapBindings({
+function bindingOf(header: Header, context: ParsedContext): EnvelopeBinding {
+  return {
     suite: SUITE,
     kind: header.kind,
     policy: POLICY_BYTE[header.policy],
     wrapCount: header.wraps.length,
     salt: saltOf(header.bytes),
     contextDigest: context.digest,
-  })
+  }
 }
 
 function unwrapSlot(
   operation: Operation,
-  bindings: WrapBindings,
+  of: EnvelopeBinding,
   { wrap, kek, candidate }: Slot,
   slot: number,
 ): Uint8Array | KeyfoldError | Promise<Uint8Array | KeyfoldError> {
   const { covered, owner } = candidate
-  const binding = bindings.make(kek, wrap.mask, slot, wrap.role)
+  const binding = wrapBinding(of, wrap.mask, slot, wrap.role, lend(kek, BINDING_BYTES))
   const wrapContext = { binding, covered, owner }
   const { inFlight } = operation
   if (inFlight === undefined) return callUnwrap(operation, kek, wrap, wrapContext)
@@ -240,16 +247,14 @@ function flightKey(wrap: Wrap, binding: Uint8Array): string {
 
 /** XOR of all shares, each of 32 bytes (callUnwrap); wipes them. @throws the failure to report, if a share is missing */
 function joinShares(results: readonly (Uint8Array | KeyfoldError)[]): Uint8Array {
-  const failures: KeyfoldError[] = []
-  const shares: Uint8Array[] = []
-  for (const result of results) {
-    if (result instanceof KeyfoldError) failures.push(result)
-    else shares.push(result)
+  if (results.some((result) => result instanceof KeyfoldError)) {
+    for (const result of results) if (!(result instanceof KeyfoldError)) wipe(result)
+    throw worstFailure(
+      results.filter((result) => result instanceof KeyfoldError),
+      "all",
+    )
   }
-  if (failures.length > 0) {
-    for (const share of shares) wipe(share)
-    throw worstFailure(failures, "all")
-  }
+  const shares = results as readonly Uint8Array[]
   const dek = shares[0] as Uint8Array
   for (let next = 1; next < shares.length; next++) {
     const share = shares[next] as Uint8Array

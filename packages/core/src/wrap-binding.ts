@@ -1,7 +1,7 @@
 import { sha256 } from "@keyfold/core/crypto"
 import { encodePairs, type Pair } from "./context.ts"
 import { KeyfoldError } from "./errors.ts"
-import { type Kek, MANAGED_PROVIDER_ID } from "./kek.ts"
+import { copyBytes } from "./memory.ts"
 
 /** What a wrap is for (docs/format.md, "Wrap binding"); a wrap for one purpose never opens for another. */
 export const PURPOSE = Object.freeze({ message: 1, dataKey: 2, leaseKey: 3, rootKey: 4, canary: 5 })
@@ -19,32 +19,6 @@ export type EnvelopeBinding = {
   readonly wrapCount: number
   readonly salt: Uint8Array
   readonly contextDigest: Uint8Array
-}
-
-/**
- * Gives the binding of each wrap of an envelope, 71 bytes. Managed KEKs that run the same code get views of one
- * allocation, which costs more than its bytes (docs/performance.md). Any other KEK, also one that only claims to be
- * managed, gets memory of its own: whatever it does to the buffer behind its binding reaches no other wrap.
- */
-export class WrapBindings {
-  readonly #of: EnvelopeBinding
-  #shared: (Pick<Kek, "wrap" | "unwrap"> & { readonly bytes: Uint8Array }) | undefined
-
-  constructor(of: EnvelopeBinding) {
-    this.#of = of
-  }
-
-  make(kek: Kek, mask: number, slot: number, role: number): Uint8Array {
-    return wrapBinding(this.#of, mask, slot, role, this.#memoryFor(kek, slot, this.#of.wrapCount))
-  }
-
-  #memoryFor({ providerId, wrap, unwrap }: Kek, slot: number, wrapCount: number): Uint8Array {
-    if (wrapCount === 1 || providerId !== MANAGED_PROVIDER_ID) return new Uint8Array(BINDING_BYTES)
-    this.#shared ??= { bytes: new Uint8Array(BINDING_BYTES * wrapCount), wrap, unwrap }
-    const shared = this.#shared
-    if (wrap !== shared.wrap || unwrap !== shared.unwrap) return new Uint8Array(BINDING_BYTES)
-    return shared.bytes.subarray(BINDING_BYTES * slot, BINDING_BYTES * (slot + 1))
-  }
 }
 
 /** The binding of one wrap of an envelope, 71 bytes, written into `bytes`. */
@@ -136,7 +110,7 @@ function writeBinding(
   salt: Uint8Array,
   digest: Uint8Array,
 ): void {
-  bytes.set(LABEL)
+  copyBytes(LABEL, 0, LABEL.length, bytes, 0)
   bytes[15] = suite
   bytes[16] = purpose
   bytes[17] = policy
@@ -145,8 +119,8 @@ function writeBinding(
   bytes[20] = mask & 0xff
   bytes[21] = slot
   bytes[ROLE_OFFSET] = role
-  bytes.set(salt, 23)
-  bytes.set(digest, 39)
+  copyBytes(salt, 0, SALT_BYTES, bytes, 23)
+  copyBytes(digest, 0, 32, bytes, 39)
 }
 
 const utf8 = new TextEncoder()

@@ -15,8 +15,9 @@ import { worstFailure } from "./failure-order.ts"
 import type { Kek, WrapRecord } from "./kek.ts"
 import { MANAGED_PROVIDER_ID } from "./kek.ts"
 import { callWrap, type Operation } from "./kek-call.ts"
+import { lend } from "./memory.ts"
 import type { RouteEntry } from "./route.ts"
-import { ROLE, SUITE, WrapBindings } from "./wrap-binding.ts"
+import { BINDING_BYTES, type EnvelopeBinding, ROLE, SUITE, wrapBinding } from "./wrap-binding.ts"
 
 /** Length of a DEK, and of a share of it, in bytes. */
 export const DEK_BYTES = 32
@@ -37,27 +38,25 @@ export function wrapDek(
   checkPolicy(policy, entries)
   const slots = slotsOf(entries)
   for (const { kek } of slots) identityOf(kek)
-  const shares = policy === "all" ? splitDek(dek, slots.length) : undefined
-  const bindings = new WrapBindings({
+  const shares = sharesOf(dek, policy, slots)
+  const of: EnvelopeBinding = {
     suite: SUITE,
     kind: immutable[6] as number,
     policy: POLICY_BYTE[policy],
     wrapCount: slots.length,
     salt: immutable.subarray(SALT_OFFSET, IMMUTABLE_BYTES),
     contextDigest: context.digest,
-  })
-  let pending = false
-  const answers: (WrapRecord | KeyfoldError | Promise<WrapRecord | KeyfoldError>)[] = []
-  for (let slot = 0; slot < slots.length; slot++) {
-    const { kek, entry, role } = slots[slot] as Slot
-    const { mask, covered, owner } = entry
-    const context = { binding: bindings.make(kek, mask, slot, role), covered, owner }
-    const answer = callWrap(operation, kek, shares?.[slot] ?? dek, context)
-    if (answer instanceof Promise) pending = true
-    answers.push(answer)
   }
+  let pending = false
+  const answers = slots.map(({ kek, entry, role }, slot) => {
+    const { mask, covered, owner } = entry
+    const binding = wrapBinding(of, mask, slot, role, lend(kek, BINDING_BYTES))
+    const answer = callWrap(operation, kek, shares[slot] as Uint8Array, { binding, covered, owner })
+    if (answer instanceof Promise) pending = true
+    return answer
+  })
   const finish = (results: readonly (WrapRecord | KeyfoldError)[]): readonly Wrap[] => {
-    if (shares !== undefined) for (const share of shares) if (share !== dek) share.fill(0)
+    for (const share of shares) share.fill(0)
     return collect(slots, results)
   }
   if (!pending) return finish(answers as (WrapRecord | KeyfoldError)[])
@@ -111,20 +110,25 @@ function checkPolicy(policy: Policy, entries: readonly RouteEntry[]): void {
   }
 }
 
-/** n shares whose XOR is the DEK; any n - 1 of them are random. With one wrap the share is the DEK itself. */
-function splitDek(dek: Uint8Array, count: number): readonly Uint8Array[] {
-  if (count === 1) return [dek]
-  const shares: Uint8Array[] = []
-  const last = dek.slice()
-  for (let i = 1; i < count; i++) {
-    const share = new Uint8Array(DEK_BYTES)
+/**
+ * What each KEK is lent, as a copy: under `all` n shares whose XOR is the DEK, any n - 1 of them random; under `any` the
+ * DEK.
+ */
+function sharesOf(dek: Uint8Array, policy: Policy, slots: readonly Slot[]): readonly Uint8Array[] {
+  const shares = slots.map(({ kek }) => lend(kek, DEK_BYTES))
+  const last = shares[slots.length - 1] as Uint8Array
+  last.set(dek)
+  for (let i = 0; i < slots.length - 1; i++) {
+    const share = shares[i] as Uint8Array
+    if (policy === "any") {
+      share.set(dek)
+      continue
+    }
     fillRandom(share)
     for (let byte = 0; byte < DEK_BYTES; byte++) {
       last[byte] = (last[byte] as number) ^ (share[byte] as number)
     }
-    shares.push(share)
   }
-  shares.push(last)
   return shares
 }
 

@@ -148,6 +148,25 @@ test("canonical bytes that are cut anywhere decode to nothing", () => {
   expect(decodeContext(canonical)).toBeDefined()
 })
 
+test("contexts that share their longest value, or are one object that changes, are told apart", () => {
+  const id = "a long id that all of these have"
+  const contexts: KeyContext[] = [
+    { organization_id: id },
+    { user_id: id },
+    { organization_id: id, data_type: "ssn" },
+    { organization_id: id, data_type: "iban" },
+    { data_type: "iban", organization_id: id },
+    { data_type: id, organization_id: "iban" },
+  ]
+  for (let round = 0; round < 3; round++) {
+    for (const context of contexts) expect({ ...parse(context).object }).toEqual(context)
+  }
+  const changing: Record<string, string> = { organization_id: id }
+  expect(parse(changing).object).toEqual(parse({ organization_id: id }).object)
+  changing.organization_id = "another"
+  expect(parse(changing).object).toEqual({ ...parse({ organization_id: "another" }).object })
+})
+
 test("the cache of parsed contexts forgets what is not used, keeps what is, and stays bounded", () => {
   const cache = new BoundedCache<number, string>(2)
   cache.set(1, "one")

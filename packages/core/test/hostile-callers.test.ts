@@ -338,6 +338,53 @@ test("a KEK never shares the memory of its binding with one that runs other code
   for (const buffer of ruining.seen) expect([...one.seen, ...two.seen]).not.toContain(buffer)
 })
 
+/** Keeps and spoils all that it was lent, and takes the memory behind it away when told to. */
+class KeepingKek extends SharedCodeKek {
+  readonly lent: Uint8Array[] = []
+  takes = false
+  override wrap(secret: Uint8Array, ...rest: [Parameters<Kek["wrap"]>[1], Parameters<Kek["wrap"]>[2]]) {
+    const record = super.wrap(secret, ...rest)
+    this.lent.push(secret)
+    secret.fill(7)
+    if (this.takes) structuredClone(secret, { transfer: [secret.buffer as ArrayBuffer] })
+    return record
+  }
+}
+
+describe("a KEK that spoils what it is lent", () => {
+  const routerOf = (keks: readonly Kek[]): Router => {
+    const parsed = parseContext({ a: "1", b: "2" })
+    const entries = keks.map((kek, i) => ({
+      ...{ kek, covered: [parsed.pairs[i] as never], mask: 1 << i, owner: "" },
+      ...{ companion: undefined, lastVersion: undefined },
+    }))
+    return { forWriting: () => entries, forReading: () => entries }
+  }
+
+  test.each(["all", "any"] as const)(
+    "spoils its copy under %s, and neither the DEK nor another",
+    async (policy) => {
+      const keeping = new KeepingKek()
+      const keyfold = createKeyfold({ router: routerOf([keeping, new SharedCodeKek()]) })
+      const context = { a: "1", b: "2" }
+      const envelope = await keyfold.encrypt("x", { context, policy })
+      expect((await keyfold.decrypt(envelope, { context })).plaintext).toEqual(new TextEncoder().encode("x"))
+      expect(keeping.lent.map((secret) => secret.every((byte) => byte === 0))).toEqual([true])
+    },
+  )
+
+  test("by transferring it: the next operation has memory again", async () => {
+    const [keeping, other] = [new KeepingKek(), new KeepingKek()]
+    const keyfold = createKeyfold({ router: routerOf([other, keeping]) })
+    const context = { a: "1", b: "2" }
+    keeping.takes = true
+    await keyfold.encrypt("x", { context }).catch(() => undefined)
+    keeping.takes = false
+    const envelope = await keyfold.encrypt("x", { context })
+    expect((await keyfold.decrypt(envelope, { context })).plaintext).toEqual(new TextEncoder().encode("x"))
+  })
+})
+
 describe("an abort", () => {
   test("while the router thinks: no KEK is called after it", async () => {
     const router = testRouter()
