@@ -61,6 +61,8 @@ export interface ManagedProvider extends KekProvider {
   readonly id: typeof MANAGED_PROVIDER_ID
   /** Keeps data apart: what was written in one opens in no other. */
   readonly environment: string
+  /** Another number whenever a pair that has a KEK may have another one, or none; undefined while only the store can tell. */
+  readonly generation: number | undefined
   kek(keyId: string): Kek
   /** The KEK of a pair, made now if there is none: exactly once, also between processes. @throws `NO_ROUTE` where the pair is closed */
   kekFor(pair: Pair): Kek | Promise<Kek>
@@ -184,6 +186,9 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
   const provider: ManagedProvider = {
     id: MANAGED_PROVIDER_ID,
     environment,
+    get generation() {
+      return cache.fresh ? cache.generation : undefined
+    },
     kek,
     kekFor: (pair) =>
       pairs.get(pair) ??

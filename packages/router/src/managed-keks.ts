@@ -4,6 +4,11 @@ import type { Kek, Pair } from "@keyfold/core"
 export interface ManagedKeks {
   /** Keeps data apart: what was written in one opens in no other. */
   readonly environment: string
+  /**
+   * Another number whenever a pair that has a KEK may have another one, or none; undefined while only a call can tell.
+   * Left out, every pair is asked for at every operation.
+   */
+  readonly generation?: number | undefined
   kek(keyId: string): Kek
   /** The KEK of a pair, made now if there is none. @throws KeyfoldError `NO_ROUTE` where the pair is closed */
   kekFor(pair: Pair): Kek | Promise<Kek>

@@ -12,14 +12,22 @@ export type Plan = {
   readonly candidates: readonly ReadCandidate[]
   /** Pairs that no routing binding covers, sorted by name. */
   readonly uncovered: readonly Pair[]
+  /** `entries`, and those of managed KEKs. */
+  readonly toWrite: Kept<RouteEntry>
+  /** `candidates`, likewise. */
+  readonly toRead: Kept<ReadCandidate>
 }
+
+/** What was true while the managed provider had this `generation`; nothing where that is undefined. */
+export type Kept<Entry> = { generation: number | undefined; entries: readonly (Entry | ReadCandidate)[] }
 
 /**
  * @param found the bindings, in any state, whose match the context contains
  * @throws KeyfoldError `AMBIGUOUS_BINDING`
  */
 export function planOf(found: readonly ParsedBinding[], context: ParsedContext, keks: EntryKeks): Plan {
-  if (found.length === 0) return { ...NO_BINDINGS, uncovered: context.pairs }
+  if (found.length === 0)
+    return { ...NO_BINDINGS, uncovered: context.pairs, toWrite: nothingKept(), toRead: nothingKept() }
   const matching = found.filter(({ binding }) => matches(binding))
   matching.forEach((binding, i) => {
     for (const other of matching.slice(i + 1)) checkOverlap(binding, other)
@@ -51,6 +59,8 @@ export function planOf(found: readonly ParsedBinding[], context: ParsedContext, 
       .find((kek) => kek instanceof RefusingKek),
     candidates,
     uncovered: context.pairs.filter((_, i) => (seen & (1 << i)) === 0),
+    toWrite: nothingKept(),
+    toRead: nothingKept(),
   }
 }
 
@@ -74,7 +84,11 @@ function candidateOf(
   }
 }
 
-const NO_BINDINGS: Omit<Plan, "uncovered"> = Object.freeze({
+function nothingKept<Entry>(): Kept<Entry> {
+  return { generation: undefined, entries: [] }
+}
+
+const NO_BINDINGS: Pick<Plan, "entries" | "refusing" | "candidates"> = Object.freeze({
   entries: Object.freeze([]),
   refusing: undefined,
   candidates: Object.freeze([]),

@@ -13,7 +13,7 @@ import { type BindingLookup, bindingSource } from "./binding-source.ts"
 import { EntryKeks } from "./entry-keks.ts"
 import type { ManagedKeks } from "./managed-keks.ts"
 import { invalid, ownFields, shown } from "./plain-data.ts"
-import { type Plan, planOf } from "./plan.ts"
+import { type Kept, type Plan, planOf } from "./plan.ts"
 import type { ResilienceOptions } from "./resilient.ts"
 
 export type RouterOptions = {
@@ -60,16 +60,17 @@ export function createRouter(options: RouterOptions): BindingRouter {
     throw invalid("a public-key binding needs a companion: give createRouter the managed provider")
   }
 
-  const write = ({ entries, refusing, uncovered }: Plan, context: ParsedContext) => {
+  const write = (plan: Plan, context: ParsedContext) => {
+    const { entries, refusing, uncovered } = plan
     if (refusing !== undefined) refusing.wrap()
     if (uncovered.length === 0) return entries
     if (managed === undefined) throw noRoute(uncovered)
-    return addManaged<RouteEntry>([...entries], uncovered, context, (pair) => managed.kekFor(pair))
+    return withManaged(plan.toWrite, entries, plan, context, managed, (pair) => managed.kekFor(pair))
   }
-  const read = ({ candidates, uncovered }: Plan, context: ParsedContext) =>
-    managed === undefined || uncovered.length === 0
-      ? candidates
-      : addManaged<ReadCandidate>([...candidates], uncovered, context, (pair) => managed.findKek(pair))
+  const read = (plan: Plan, context: ParsedContext) =>
+    managed === undefined || plan.uncovered.length === 0
+      ? plan.candidates
+      : withManaged(plan.toRead, plan.candidates, plan, context, managed, (pair) => managed.findKek(pair))
 
   return {
     forWriting(context, options) {
@@ -83,6 +84,26 @@ export function createRouter(options: RouterOptions): BindingRouter {
     forReading: (context, options) => after(source.find(context, options), (plan) => read(plan, context)),
     forgetBindings: () => void source.forget(),
   }
+}
+
+/** What bindings give and the managed KEKs of the other pairs; kept until the provider may know of a change. */
+function withManaged<Entry extends RouteEntry>(
+  kept: Kept<Entry>,
+  given: readonly Entry[],
+  { uncovered }: Plan,
+  context: ParsedContext,
+  managed: ManagedKeks,
+  find: (pair: Pair) => Kek | undefined | Promise<Kek | undefined>,
+): readonly (Entry | ReadCandidate)[] | Promise<readonly (Entry | ReadCandidate)[]> {
+  const { generation } = managed
+  if (generation !== undefined && generation === kept.generation) return kept.entries
+  const entries = addManaged<Entry>([...given], uncovered, context, find)
+  // A pair without a KEK may have one any time. What looking itself found changed is kept under a number that is gone.
+  if (!(entries instanceof Promise) && entries.length === given.length + uncovered.length) {
+    kept.generation = generation
+    kept.entries = entries
+  }
+  return entries
 }
 
 /** Adds an entry for each pair that has a managed KEK; at once, as long as every answer is there at once. */
@@ -109,11 +130,8 @@ function addManaged<Entry extends RouteEntry>(
   return entries
 }
 
-/** The entry of a pair's managed KEK, kept as long as its context is and the KEK stays the same. */
 function managedEntry(kek: Kek, pair: Pair, context: ParsedContext): ReadCandidate {
-  const known = managedEntries.get(pair)
-  if (known?.kek === kek) return known
-  const entry: ReadCandidate = Object.freeze({
+  return Object.freeze({
     kek,
     covered: Object.freeze([pair]),
     mask: 1 << context.pairs.findIndex(({ name }) => name === pair.name),
@@ -121,11 +139,7 @@ function managedEntry(kek: Kek, pair: Pair, context: ParsedContext): ReadCandida
     companion: undefined,
     lastVersion: undefined,
   })
-  managedEntries.set(pair, entry)
-  return entry
 }
-
-const managedEntries = new WeakMap<Pair, ReadCandidate>()
 
 function noRoute(uncovered: readonly Pair[]): KeyfoldError {
   const pairNames = uncovered.map(({ name }) => name)

@@ -139,6 +139,51 @@ describe("which KEK serves", () => {
   })
 })
 
+describe("managed KEKs that a router knows", () => {
+  const context = parseContext(both)
+  const ask = (router: Router) => ({
+    write: async () => (await router.forWriting(context, {})).map(({ kek }) => kek.keyId),
+    read: async () => (await router.forReading(context, {})).map(({ kek }) => kek.keyId),
+  })
+
+  test("are not asked for again until the provider may know of a change", async () => {
+    let asked = 0
+    const counting = {
+      ...managed,
+      get generation() {
+        return managed.generation
+      },
+      kekFor: (pair: Parameters<ManagedProvider["kekFor"]>[0]) => {
+        asked++
+        return managed.kekFor(pair)
+      },
+    }
+    const { write, read } = ask(createRouter({ managed: counting }))
+    expect([await read(), await read()]).toEqual([[], []])
+    const first = await write()
+    expect(await read()).toEqual(first)
+    await write()
+    const before = asked
+    await write()
+    expect(asked).toBe(before)
+    await managed.closePair({ name: "data_type", value: "ssn" })
+    expect(await read()).toEqual(first.slice(1))
+    await expect(write()).rejects.toEqual(code("NO_ROUTE"))
+    await managed.reopenPair({ name: "data_type", value: "ssn" })
+    const again = await write()
+    expect([again[0] === first[0], again[1]]).toEqual([false, first[1]])
+    expect(await read()).toEqual(again)
+  })
+
+  test("are asked for each time where it has no generation", async () => {
+    const { generation: _, ...plain } = managed
+    const { write, read } = ask(createRouter({ managed: plain }))
+    const first = await write()
+    await managed.closePair({ name: "data_type", value: "ssn" })
+    expect(await read()).toEqual(first.slice(1))
+  })
+})
+
 describe("a binding that matches is used or fails, never passed over", () => {
   test("a disabled one refuses writing and reading, and is named", async () => {
     const binding = await add(org)
