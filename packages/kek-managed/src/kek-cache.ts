@@ -13,9 +13,16 @@ const MAX_SUBKEYS = 32
 export class LoadedKek {
   readonly row: KekRow
   readonly keyId: Uint8Array
+  /** Whether it may be used at all; why not, its row tells. */
+  readonly enabled: boolean
+  /** Its pair is a customer's key's now. */
+  readonly closed: boolean
+  readonly version: number
   wraps = 0
   unwraps = 0
   lastUsedAt = 0
+  /** The cache has let go of it. */
+  wiped = false
   readonly #versions: Uint8Array
   #own: Subkey | undefined
   #ownUses = 0
@@ -25,6 +32,9 @@ export class LoadedKek {
 
   constructor(row: KekRow, versions: Uint8Array) {
     this.row = row
+    this.enabled = row.state === "enabled" && row.version > 0
+    this.closed = row.closed
+    this.version = row.version
     this.keyId = new Uint8Array(Buffer.from(row.keyId, "hex"))
     this.#versions = versions
   }
@@ -32,7 +42,7 @@ export class LoadedKek {
   /** The subkey to wrap with. */
   subkeyForWrapping(): Subkey {
     if (this.#own === undefined || this.#ownUses >= MAX_WRAPS_PER_SALT) {
-      this.#own = freshSubkey(this.#version(this.row.version), this.keyId, this.row.version)
+      this.#own = freshSubkey(this.#version(this.version), this.keyId, this.version)
       this.#ownUses = 0
     }
     this.#ownUses++
@@ -41,7 +51,7 @@ export class LoadedKek {
 
   /** The subkey of a wrap; the version exists. */
   subkeyForUnwrapping(version: number, wrapped: Uint8Array): Subkey {
-    if (version === this.row.version && this.#own !== undefined && startsWith(wrapped, this.#own.salt))
+    if (version === this.version && this.#own !== undefined && startsWith(wrapped, this.#own.salt))
       return this.#own
     if (version === this.#lastVersion && this.#last !== undefined && startsWith(wrapped, this.#last.salt)) {
       return this.#last
@@ -64,6 +74,7 @@ export class LoadedKek {
   }
 
   wipe(): void {
+    this.wiped = true
     this.#versions.fill(0)
   }
 

@@ -15,6 +15,8 @@ export class ManagedKek implements Kek {
   readonly providerId = MANAGED_PROVIDER_ID
   readonly keyId: string
   readonly #cache: KekCache
+  #loaded: LoadedKek | undefined
+  #uses = 0
 
   constructor(cache: KekCache, keyId: string) {
     this.#cache = cache
@@ -22,13 +24,13 @@ export class ManagedKek implements Kek {
   }
 
   wrap(secret: Uint8Array, { binding }: WrapContext): WrapRecord | Promise<WrapRecord> {
-    const cached = this.#cache.peek(this.keyId)
+    const cached = this.#peek()
     if (cached !== undefined) return wrapWith(cached, binding, secret)
     return this.#cache.use(this.keyId, (kek) => wrapWith(kek, binding, secret))
   }
 
   unwrap(record: WrapRecord, { binding }: WrapContext): Uint8Array | Promise<Uint8Array> {
-    const cached = this.#cache.peek(this.keyId)
+    const cached = this.#peek()
     if (cached !== undefined) return unwrapWith(cached, binding, record)
     return this.#cache.use(this.keyId, (kek) => unwrapWith(kek, binding, record))
   }
@@ -54,11 +56,24 @@ export class ManagedKek implements Kek {
   classify(error: unknown): FailureCode {
     return error instanceof KeyfoldError ? error.code : "UNKNOWN"
   }
+
+  /** The loaded KEK; asks the cache, which keeps what it is asked for, only now and then. */
+  #peek(): LoadedKek | undefined {
+    const loaded = this.#loaded
+    if (loaded !== undefined && !loaded.wiped && this.#cache.fresh && ++this.#uses % ASK_EVERY !== 0) {
+      return loaded
+    }
+    this.#loaded = this.#cache.peek(this.keyId)
+    return this.#loaded
+  }
 }
 
+/** Uses of a KEK between two that the cache is told of. */
+const ASK_EVERY = 16
+
 function wrapWith(kek: LoadedKek, binding: Uint8Array, secret: Uint8Array): WrapRecord {
-  checkState(kek)
-  if (kek.row.closed) {
+  if (!kek.enabled) throw refusal(kek)
+  if (kek.closed) {
     throw new KeyfoldError(
       "NO_ROUTE",
       "it was closed for a customer's key: if that binding was not completed, add it again, or remove it",
@@ -67,7 +82,7 @@ function wrapWith(kek: LoadedKek, binding: Uint8Array, secret: Uint8Array): Wrap
   kek.wraps++
   kek.lastUsedAt = Date.now()
   return {
-    keyVersion: kek.row.version,
+    keyVersion: kek.version,
     leased: false,
     wrapped: wrapUnder(kek.subkeyForWrapping(), binding, secret),
   }
@@ -78,8 +93,8 @@ function unwrapWith(
   binding: Uint8Array,
   { keyVersion, leased, wrapped }: WrapRecord,
 ): Uint8Array {
-  checkState(kek)
-  if (!leased && keyVersion >= 1 && keyVersion <= kek.row.version && wrapped.length === WRAPPED_BYTES) {
+  if (!kek.enabled) throw refusal(kek)
+  if (!leased && keyVersion >= 1 && keyVersion <= kek.version && wrapped.length === WRAPPED_BYTES) {
     const secret = unwrapUnder(kek.subkeyForUnwrapping(keyVersion, wrapped), binding, wrapped)
     if (secret !== undefined) {
       kek.unwraps++
@@ -90,19 +105,18 @@ function unwrapWith(
   throw new KeyfoldError("DECRYPTION_FAILED", "the wrap does not open under this key and binding")
 }
 
-function checkState({ row }: LoadedKek): void {
-  if (row.state === "enabled" && row.version > 0) return
+function refusal({ row }: LoadedKek): KeyfoldError {
   if (row.state === "disabled") {
-    throw new KeyfoldError(
+    return new KeyfoldError(
       "KEY_DISABLED",
       "it is disabled: enable it (keyfold kek enable) to use its data again",
     )
   }
   if (row.state === "pending-deletion") {
-    throw new KeyfoldError(
+    return new KeyfoldError(
       "KEY_PENDING_DELETION",
       "it is scheduled for deletion: cancel that (keyfold kek cancel-deletion) to use its data again",
     )
   }
-  throw notFound()
+  return notFound()
 }

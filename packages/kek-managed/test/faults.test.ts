@@ -86,6 +86,37 @@ describe("a store that answers later", () => {
     }
   })
 
+  test("a KEK that has left the cache is not used wiped, however often it was used before", async () => {
+    const store = memoryStore()
+    const managed = await open(store, { cacheSize: 1 })
+    const [one, two] = [await managed.kekFor(pair("1")), await managed.kekFor(pair("2"))]
+    // Each under a salt of its own, so that opening it takes the KEK itself.
+    const records = await Promise.all(
+      Array.from({ length: 3 }, async () => wrapped((await open(store)).kek(one.keyId))),
+    )
+    for (const record of records) {
+      expect(await one.unwrap(record, context, {})).toEqual(secret)
+      await wrapped(one)
+      await wrapped(two)
+    }
+  })
+
+  test("a KEK in use stays in the cache while others come and go", async () => {
+    const store = memoryStore()
+    const loaded: string[] = []
+    const get: KekStore["get"] = (keyId) => {
+      loaded.push(keyId)
+      return store.get(keyId)
+    }
+    const managed = await open({ ...store, get }, { cacheSize: 3 })
+    const hot = await managed.kekFor(pair("hot"))
+    for (let i = 0; i < 40; i++) {
+      for (let use = 0; use < 20; use++) await wrapped(hot)
+      await wrapped(await managed.kekFor(pair(`cold ${i}`)))
+    }
+    expect(loaded.filter((keyId) => keyId === hot.keyId).length).toBeLessThan(3)
+  })
+
   test.each<["get" | "find", (managed: ManagedProvider, keyId: string) => unknown]>([
     ["get", (managed, keyId) => wrapped(managed.kek(keyId))],
     ["find", (managed) => managed.kekFor(pair("1"))],
