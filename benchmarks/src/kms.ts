@@ -25,7 +25,7 @@ export type KmsReport = {
 const CONTEXTS = 1_000
 const PAYLOAD = new Uint8Array(1024).fill(7)
 const KMS_LATENCY_MS = 20
-const ROUNDS = 25
+const ROUNDS = Number(process.argv[2] ?? 25)
 
 const world = await startWorld()
 const report: { -readonly [K in keyof KmsReport]: KmsReport[K][number][] } = { kms: [], kms_throughput: [] }

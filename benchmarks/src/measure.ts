@@ -10,11 +10,16 @@ export type Measured =
 /** A batch works through about this much, counting what an operation costs without payload as so many bytes. */
 const BATCH_BYTES = 16_000_000
 const OVERHEAD_BYTES = 16_000
-const WARM_UP_MS = 300
 const MEASURE_MS = 400
 const CHUNK_BYTES = 65_536
 
-const [name, bytes, pairs, storePath] = process.argv.slice(2) as [VariantName, string, string, string]
+const [name, bytes, pairs, storePath, warmUpMs = "2000"] = process.argv.slice(2) as [
+  VariantName,
+  string,
+  string,
+  string,
+  string | undefined,
+]
 const variant = await openVariant(name, Number(pairs === "stream" ? 1 : pairs), storePath)
 const measured =
   pairs === "stream" ? await measureStream(variant, Number(bytes)) : await measure(variant, Number(bytes))
@@ -29,7 +34,7 @@ async function measure({ encrypt, decrypt, plaintextOf }: Variant, bytes: number
   if (!plaintext.equals(plaintextOf(await decrypt(sealed[0], 0)))) throw new Error("the round trip failed")
   const encrypting: number[] = []
   const decrypting: number[] = []
-  for (let until = performance.now() + WARM_UP_MS + MEASURE_MS, warmUntil = until - MEASURE_MS; ; ) {
+  for (let until = performance.now() + Number(warmUpMs) + MEASURE_MS, warmUntil = until - MEASURE_MS; ; ) {
     const encryptUs = await perOperation(batch, (i) => encrypt(plaintext, i))
     const decryptUs = await perOperation(batch, (i) => decrypt(sealed[i], i))
     const now = performance.now()
