@@ -22,4 +22,26 @@ export function addByokCommands(byok: Command): void {
     "  --key-id projects/p/locations/europe-west3/keyRings/r/cryptoKeys/k --json",
   )
   validate.addHelpText("after", CREDENTIALS)
+
+  const policy = withKeyOptions(byok.command("policy"), false)
+    .description(
+      "print the least that keyfold needs to be allowed on a customer's key; nothing is asked or changed",
+    )
+    .addOption(match().makeOptionMandatory())
+    .requiredOption(
+      "--principal <id>",
+      "who keyfold is in that cloud: an IAM ARN, an object id, serviceAccount:NAME@PROJECT…",
+    )
+    .option("--vault-id <id>", "azure-keyvault: resource id of the vault, /subscriptions/…/vaults/NAME")
+    .option("--terraform", "print Terraform in place of JSON")
+    .addOption(home())
+    .addOption(json())
+    .action(async (options) => (await import("./commands/byok-policy.ts")).policy(options))
+  withExamples(
+    policy,
+    "keyfold byok policy --match organization_id=org_1 --principal arn:aws:iam::111122223333:role/keyfold",
+    "keyfold byok policy --match organization_id=org_1 --provider gcp-kms --terraform \\",
+    "  --key-id projects/p/locations/europe-west3/keyRings/r/cryptoKeys/k \\",
+    "  --principal serviceAccount:keyfold@p.iam.gserviceaccount.com",
+  )
 }

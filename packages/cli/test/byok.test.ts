@@ -137,3 +137,32 @@ test("a terminal is told of each check as it ends, in colour; a pipe gets neithe
     vi.restoreAllMocks()
   }
 })
+
+describe("policies", () => {
+  const principal = ["--principal", "arn:aws:iam::111122223333:role/keyfold"]
+  const policy = (...args: string[]) => run(["byok", "policy", ...MATCH, ...args])
+
+  test("as JSON to read, as Terraform, and as data", async () => {
+    const key = [...keyOf("aws-kms"), ...principal, "--role", "arn:aws:iam::444455556666:role/k"]
+    const text = await policy(...key, "--external-id", "tenant-1")
+    expect([text.code, text.stderr, text.stdout.toString()]).toEqual([
+      ...[0, ""],
+      expect.stringMatching(
+        /key policy of.*"kms:EncryptionContext:organization_id": "org_1".*sts:ExternalId/s,
+      ),
+    ])
+    const terraform = (await policy(...key, "--terraform")).stdout.toString()
+    expect(terraform).toMatch(/^# add these.*^resource "aws_kms_key_policy"/ms)
+    const { policies } = JSON.parse((await policy(...key, "--json")).stdout.toString())
+    expect(policies.map(({ kind }: { kind: string }) => kind)).toEqual([
+      ...["aws-key-policy", "aws-iam-policy", "aws-trust-policy"],
+    ])
+  })
+
+  test("for a bound key by its match; never without a principal", async () => {
+    const bound = await policy("--principal", "00000000-0000-0000-0000-00000000abcd")
+    expect(bound.stdout.toString()).toMatch(/e147488a-f6f5-4113-8e2d-b22465e65bf6/)
+    expect((await policy(...keyOf("aws-kms"))).code).toBe(2)
+    expect((await policy(...keyOf("aws-kms"), "--principal", 'a"b')).code).toBe(2)
+  })
+})

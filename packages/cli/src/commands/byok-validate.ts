@@ -1,25 +1,15 @@
 import { styleText } from "node:util"
-import type { Check, CmkBinding, CmkProvider, Report } from "@keyfold/byok"
-import { type KeyContext, KeyfoldError } from "@keyfold/core"
-import { isSameMatch } from "../bindings.ts"
-import { readBindings } from "../bindings-file.ts"
+import type { Check, CmkProvider, Report } from "@keyfold/byok"
+import { KeyfoldError } from "@keyfold/core"
+import { type SubjectOptions, subjectOf } from "../byok-subject.ts"
 import { type Cloud, type CloudId, createClouds } from "../clouds.ts"
-import { contextOf } from "../context.ts"
 import { exitCodeOf, printable } from "../failure.ts"
-import { existingHome, type HomeOptions } from "../home.ts"
-import { cloudOptionsOf, type KeyOptions, ownerOf } from "../key-options.ts"
 
-type Options = HomeOptions &
-  KeyOptions & {
-    match: string[]
-    provider?: CloudId
-    keyId?: string
-    owner?: string
-    expectedRegion?: string
-    principal?: string
-    deadline: string
-    json?: true
-  }
+type Options = SubjectOptions & {
+  principal?: string
+  deadline: string
+  json?: true
+}
 
 /** Prints a report, and ends with the code of what failed; a failed validation is no error of the command. */
 export async function validate(options: Options): Promise<void> {
@@ -42,34 +32,6 @@ export async function validate(options: Options): Promise<void> {
   } finally {
     await clouds.close()
   }
-}
-
-type Subject = CmkBinding & { readonly provider: CloudId }
-
-/** The key that the options name; the bound one where they name none. */
-async function subjectOf(options: Options): Promise<Subject> {
-  const match = contextOf(options.match, "--match")
-  const { provider, keyId, expectedRegion } = options
-  if (provider !== undefined && keyId !== undefined) {
-    const owner = options.owner ?? ownerOf(match)
-    const cloudOptions = cloudOptionsOf({ ...options, provider, keyId })
-    return { provider, keyId, owner, match, options: cloudOptions, expectedRegion }
-  }
-  if (provider !== undefined || keyId !== undefined) {
-    throw new KeyfoldError("INVALID_ARGUMENT", "give --provider and --key-id, or neither for a bound key")
-  }
-  const bound = await boundTo(options, match)
-  return { ...bound, provider: bound.provider as CloudId, ...(expectedRegion && { expectedRegion }) }
-}
-
-async function boundTo(options: HomeOptions, match: KeyContext) {
-  const bindings = await readBindings(existingHome(options))
-  const found = bindings.find((each) => isSameMatch(each.match, match) && each.state !== "removed")
-  if (found !== undefined) return found
-  throw new KeyfoldError(
-    "INVALID_ARGUMENT",
-    "no key is bound to this match: name one by --provider and --key-id",
-  )
 }
 
 function providerOf(id: CloudId, { kek, resolveKeyId, hintDenials }: Cloud): CmkProvider {
