@@ -1,19 +1,7 @@
 import type { WrapContext, WrapRecord } from "@keyfold/core"
 import { type Kek, type KekCallOptions, type KeyContext, parseContext, scopedBinding } from "@keyfold/core"
 import { equalBytes, fillRandom, sha256 } from "@keyfold/core/crypto"
-
-/** A random secret that a CMK wrapped under a tenant's own context. Plain data: keep it as JSON. It opens nothing. */
-export type Canary = {
-  readonly provider: string
-  readonly keyId: string
-  readonly keyVersion: number
-  /** All three base64url: 16 bytes of the wrap binding, the wrapped bytes, SHA-256 of the secret. */
-  readonly salt: string
-  readonly wrapped: string
-  readonly digest: string
-  /** ISO 8601. */
-  readonly madeAt: string
-}
+import type { Canary } from "@keyfold/router"
 
 /** Whose canary it is: one of one tenant, match or environment opens for no other. */
 export type CanaryScope = {

@@ -1,5 +1,5 @@
 import type { KeyfoldError } from "@keyfold/core"
-import type { Canary } from "./canary.ts"
+import type { Canary } from "@keyfold/router"
 import { policyFor } from "./policy.ts"
 import type { Probe } from "./probe.ts"
 import { reasonOf } from "./reason.ts"

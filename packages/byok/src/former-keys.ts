@@ -1,5 +1,6 @@
 import type { Kek } from "@keyfold/core"
-import { type Canary, opensCanary } from "./canary.ts"
+import type { Canary } from "@keyfold/router"
+import { opensCanary } from "./canary.ts"
 import { stateProblem } from "./reason.ts"
 import type { CmkBinding, CmkOptions, Validation } from "./validate.ts"
 
@@ -14,8 +15,7 @@ export type FormerKey = {
 /** The newest canary of each key version that was ever validated, and the former keys of the history without one. */
 export function formerOf(
   provider: string,
-  { keyId, options, history = [] }: CmkBinding,
-  canaries: readonly Canary[],
+  { keyId, options, history = [], canaries = [] }: CmkBinding,
 ): readonly FormerKey[] {
   const optionsOf = new Map<string, CmkOptions>([[keyId, options]])
   for (const entry of history) {

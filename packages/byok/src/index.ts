@@ -1,4 +1,12 @@
-export type { Canary } from "./canary.ts"
+export {
+  checkHealth,
+  type Health,
+  type HealthChange,
+  type HealthOptions,
+  type HealthWatch,
+  watchHealth,
+} from "./health.ts"
+export { activateVerified, checkOneTenant, proofOf, verifyBinding, withProof } from "./lifecycle.ts"
 export { type Policy, type PolicyRequest, policiesFor } from "./policy.ts"
 export {
   type Check,

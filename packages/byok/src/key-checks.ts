@@ -1,5 +1,6 @@
 import type { Kek, KekFacts } from "@keyfold/core"
-import { type Canary, opensCanary, opensForeignCanary, sampleContext, wrapCanary } from "./canary.ts"
+import type { Canary } from "@keyfold/router"
+import { opensCanary, opensForeignCanary, sampleContext, wrapCanary } from "./canary.ts"
 import { FINAL, reasonOf, stateProblem } from "./reason.ts"
 import type { CheckId } from "./report.ts"
 import type { CmkOptions, Validation } from "./validate.ts"

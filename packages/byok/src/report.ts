@@ -1,5 +1,5 @@
 import type { FailureCode, FailureDetails } from "@keyfold/core"
-import type { Canary } from "./canary.ts"
+import type { Canary } from "@keyfold/router"
 
 /** What a validation looks at, in the order in which it does. */
 export type CheckId =

@@ -6,8 +6,8 @@ import {
   parseContext,
   type WrapContext,
 } from "@keyfold/core"
-import type { Binding } from "@keyfold/router"
-import type { Canary, CanaryScope } from "./canary.ts"
+import type { Binding, Canary } from "@keyfold/router"
+import type { CanaryScope } from "./canary.ts"
 import { Findings } from "./findings.ts"
 import { checkFormer, formerOf } from "./former-keys.ts"
 import { checkKey } from "./key-checks.ts"
@@ -35,7 +35,7 @@ export type CmkOptions = Readonly<Record<string, unknown>>
 
 /** What is validated: a binding, or one that is yet to be added. */
 export type CmkBinding = Pick<Binding, "keyId" | "owner" | "match" | "options"> &
-  Partial<Pick<Binding, "expectedRegion" | "history">>
+  Partial<Pick<Binding, "expectedRegion" | "history" | "canaries">>
 
 export type ValidateOptions = {
   /** Ends the validation, which then throws; it leaves no call, no timer and no secret. */
@@ -44,8 +44,6 @@ export type ValidateOptions = {
   readonly onCheck?: (check: Check) => void
   /** Bound of the whole, in milliseconds; 30,000 unless told. */
   readonly deadlineMs?: number
-  /** Canaries of earlier validations: each must still open. */
-  readonly canaries?: readonly Canary[]
   /** Who keyfold is in that cloud, for the policy texts (`PolicyRequest`); a placeholder unless told. */
   readonly principal?: string | undefined
   /** That of the managed provider; `default` unless told. */
@@ -64,12 +62,12 @@ export async function validateCmk(
   binding: CmkBinding,
   options: ValidateOptions = {},
 ): Promise<Report> {
-  const { signal, onCheck, deadlineMs = 30_000, canaries = [], principal, environment = "default" } = options
+  const { signal, onCheck, deadlineMs = 30_000, principal, environment = "default" } = options
   if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_DEADLINE_MS) {
     throw new KeyfoldError("INVALID_ARGUMENT", "deadlineMs is a whole number from 1 to 600,000")
   }
   const scope = { owner: binding.owner, match: parseContext(binding.match).object, environment }
-  const former = formerOf(provider.id, binding, canaries)
+  const former = formerOf(provider.id, binding)
   const regions = replicasOf(binding.options)
   const probe = new Probe(
     MAX_CALLS + MAX_CALLS_FORMER * former.length + MAX_CALLS_REGION * regions.length,

@@ -2,15 +2,15 @@
  * Broken set-ups × clouds: what a validation says of each. `pnpm matrix` prints them; matrix.test.ts asserts them, and
  * every word of them is here.
  */
-import { type Check, type CmkBinding, type Report, type ValidateOptions, validateCmk } from "@keyfold/byok"
+import { type Check, type CmkBinding, type Report, validateCmk } from "@keyfold/byok"
 import type { Fault } from "@keyfold/provider-testkit"
 import type { AwsEmulator } from "@keyfold/provider-testkit/aws"
 import type { AzureEmulator } from "@keyfold/provider-testkit/azure"
 import type { GcpEmulator } from "@keyfold/provider-testkit/gcp"
 import { awsLab, azureLab, bindingOf, gcpLab, kmsCalls, type Lab } from "./clouds.ts"
 
-/** What is validated in a cell: a key id, or a binding of one and options. */
-type Subject = string | CmkBinding | { binding: CmkBinding; options: ValidateOptions }
+/** What is validated in a cell: a key id, or a binding of one. */
+type Subject = string | CmkBinding
 
 export type Cell = {
   readonly cloud: "aws" | "azure" | "gcp"
@@ -56,8 +56,9 @@ function gcp(
   setUp: string,
   prepare: (emulator: GcpEmulator, keyId: string, lab: Lab<GcpEmulator>) => Subject | Promise<Subject>,
   says: Says,
+  start = () => gcpLab(),
 ): Cell {
-  return cell("gcp", setUp, says, gcpLab, prepare)
+  return cell("gcp", setUp, says, start, prepare)
 }
 
 function cell<Emulator extends AwsEmulator | AzureEmulator | GcpEmulator>(
@@ -73,9 +74,8 @@ function cell<Emulator extends AwsEmulator | AzureEmulator | GcpEmulator>(
     try {
       const subject = await prepare(lab.emulator, lab.emulator.createKey(), lab)
       const from = kmsCalls(lab.emulator)
-      const given = typeof subject === "string" ? bindingOf(subject) : subject
-      const { binding, options } = "binding" in given ? given : { binding: given, options: {} }
-      const report = await validateCmk(lab.provider, binding, { deadlineMs: 10_000, ...options })
+      const binding = typeof subject === "string" ? bindingOf(subject) : subject
+      const report = await validateCmk(lab.provider, binding, { deadlineMs: 10_000 })
       return { report, kmsCalls: kmsCalls(lab.emulator) - from }
     } finally {
       await lab.close()
@@ -124,8 +124,8 @@ const former =
     const { canary } = await validateCmk(provider, bindingOf(keyId))
     const now = how(emulator, keyId)
     const entry = { ...FORMER, keyId, provider: provider.id }
-    const binding = now === undefined ? bindingOf(keyId) : bindingOf(now, { history: [entry] })
-    return { binding, options: { canaries: canary === undefined ? [] : [canary] } }
+    const canaries = canary === undefined ? [] : [canary]
+    return bindingOf(now ?? keyId, { canaries, history: now === undefined ? [] : [entry] })
   }
 const FORMER = {
   ...{ match: bindingOf("").match, pairs: ["organization_id"], owner: "acme", options: {} },
@@ -184,7 +184,7 @@ export const CELLS: readonly Cell[] = [
       "caller-identity",
       "give the SDK's client valid credentials, and set the clock of this machine",
     ],
-    () => awsLab("wrong"),
+    () => awsLab({ secret: "wrong" }),
   ),
   aws(
     "kms:DescribeKey missing in IAM",
@@ -404,14 +404,12 @@ export const CELLS: readonly Cell[] = [
     "network",
     "try again later",
   ]),
-  aws("no answer", fault({ kind: "hang" }), [
-    "describe",
-    "fail",
-    "TIMED_OUT",
-    null,
-    "network",
-    "try again later",
-  ]),
+  aws(
+    "no answer",
+    fault({ kind: "hang" }),
+    ["describe", "fail", "TIMED_OUT", null, "network", "try again later"],
+    () => awsLab({ timeoutMs: 500 }),
+  ),
   aws("a proxy that mixes up answers", fault({ kind: "other-key" }), [
     "describe",
     "fail",
@@ -456,7 +454,7 @@ export const CELLS: readonly Cell[] = [
       "caller-identity",
       "give the provider a valid credential, which may ask for tokens of the vault's tenant",
     ],
-    () => azureLab({ clientSecret: "wrong" }),
+    () => azureLab({ secret: "wrong" }),
   ),
   azure(
     "the wrong tenant",
@@ -469,7 +467,7 @@ export const CELLS: readonly Cell[] = [
       "caller-identity",
       "name the tenant of the vault in the key's option tenantId, and set the clock of this machine",
     ],
-    () => azureLab({ tenantId: NOWHERE }),
+    () => azureLab({ tenant: NOWHERE }),
   ),
   azure(
     "get missing, RBAC",
@@ -672,14 +670,12 @@ export const CELLS: readonly Cell[] = [
     "network",
     "try again later; a vault that was deleted has no address any more",
   ]),
-  azure("no answer", fault({ kind: "hang" }, ["getKey"]), [
-    "describe",
-    "fail",
-    "TIMED_OUT",
-    null,
-    "network",
-    "try again later",
-  ]),
+  azure(
+    "no answer",
+    fault({ kind: "hang" }, ["getKey"]),
+    ["describe", "fail", "TIMED_OUT", null, "network", "try again later"],
+    () => azureLab({ timeoutMs: 500 }),
+  ),
   azure("an outage of Microsoft Entra", fault({ kind: "server-error" }, ["token"]), [
     "describe",
     "fail",
@@ -871,14 +867,12 @@ export const CELLS: readonly Cell[] = [
     "network",
     "try again later",
   ]),
-  gcp("no answer", fault({ kind: "hang" }), [
-    "describe",
-    "fail",
-    "TIMED_OUT",
-    null,
-    "network",
-    "try again later",
-  ]),
+  gcp(
+    "no answer",
+    fault({ kind: "hang" }),
+    ["describe", "fail", "TIMED_OUT", null, "network", "try again later"],
+    () => gcpLab({ timeoutMs: 500 }),
+  ),
   gcp("a proxy that mixes up answers", fault({ kind: "other-key" }), [
     "describe",
     "fail",

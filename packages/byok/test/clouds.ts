@@ -20,12 +20,20 @@ export type Lab<Emulator extends KmsEmulator> = {
   readonly close: () => Promise<void>
 }
 
-export async function awsLab(secret?: string): Promise<Lab<AwsEmulator>> {
+export type LabOptions = {
+  /** In place of the right ones. */
+  readonly secret?: string
+  readonly tenant?: string
+  /** Bound of a call. */
+  readonly timeoutMs?: number
+}
+
+export async function awsLab({ secret, timeoutMs = PATIENT_MS }: LabOptions = {}): Promise<Lab<AwsEmulator>> {
   const emulator = await startAwsEmulator()
   const { accessKeyId, secretAccessKey } = emulator.credentials
   const clients = awsKmsClients({
     credentials: { accessKeyId, secretAccessKey: secret ?? secretAccessKey },
-    ...{ stsEndpoint: emulator.url, requestTimeoutMs: 300 },
+    ...{ stsEndpoint: emulator.url, requestTimeoutMs: timeoutMs },
   })
   const provider = awsKms({ clients })
   return {
@@ -39,26 +47,26 @@ export async function awsLab(secret?: string): Promise<Lab<AwsEmulator>> {
 }
 
 export async function azureLab(
-  change: { tenantId?: string; clientSecret?: string } = {},
+  { tenant, secret, timeoutMs = PATIENT_MS }: LabOptions = {},
   options: AzureEmulatorOptions = { purgeProtection: true },
 ): Promise<Lab<AzureEmulator>> {
   const emulator = await startAzureEmulator(options)
-  const { tenantId, clientId, clientSecret } = { ...emulator.client, ...change }
-  const credential = new ClientSecretCredential(tenantId, clientId, clientSecret, {
+  const { tenantId, clientId, clientSecret } = emulator.client
+  const credential = new ClientSecretCredential(tenant ?? tenantId, clientId, secret ?? clientSecret, {
     ...emulator.credentialOptions(),
     retryOptions: { maxRetries: 0 },
   })
   const { tlsOptions } = emulator.clientOptions()
-  const provider = azureKeyVault({ credential, hosts: emulator.hosts, tlsOptions, timeoutMs: 1_000 })
+  const provider = azureKeyVault({ credential, hosts: emulator.hosts, tlsOptions, timeoutMs })
   return { emulator, provider, close: emulator.close }
 }
 
-export async function gcpLab(): Promise<Lab<GcpEmulator>> {
+export async function gcpLab({ timeoutMs = PATIENT_MS }: LabOptions = {}): Promise<Lab<GcpEmulator>> {
   const emulator = await startGcpEmulator()
   const client = new KeyManagementServiceClient(emulator.clientOptions())
   return {
     emulator,
-    provider: gcpKms({ client, timeoutMs: 500 }),
+    provider: gcpKms({ client, timeoutMs }),
     async close() {
       await client.close()
       await emulator.close()
@@ -94,6 +102,8 @@ function withDefaults(provider: CmkProvider, defaults: object): CmkProvider {
   }
 }
 
+/** More than a call takes on a busy machine. */
+const PATIENT_MS = 5_000
 export const SECRET_VALUE = "org_canary_value"
 export const MATCH = { organization_id: SECRET_VALUE }
 export const OWNER = "acme"

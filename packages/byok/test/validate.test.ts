@@ -36,14 +36,14 @@ test.each(LABS)("%s: its canary opens next time, for this tenant only", async (_
   const binding = bindingOf(lab.emulator.createKey())
   const { canary } = await validateCmk(lab.provider, binding)
   const canaries = canary === undefined ? [] : [canary]
-  const again = await validateCmk(lab.provider, binding, { canaries })
+  const again = await validateCmk(lab.provider, { ...binding, canaries })
   expect([again.result, again.maxCalls]).toEqual([result, 14])
   expect(again.checks.at(-1)).toMatchObject({ id: "former-versions", status: "pass" })
   for (const change of [{ owner: "other" }, { match: { ...MATCH, data_type: "ssn" } }]) {
-    const foreign = await validateCmk(lab.provider, { ...binding, ...change }, { canaries })
+    const foreign = await validateCmk(lab.provider, { ...binding, canaries, ...change })
     expect(worstCheck(foreign)).toMatchObject({ reason: "FORMER_VERSION_SHUT", code: "DECRYPTION_FAILED" })
   }
-  const elsewhere = await validateCmk(lab.provider, binding, { canaries, environment: "staging" })
+  const elsewhere = await validateCmk(lab.provider, { ...binding, canaries }, { environment: "staging" })
   expect(worstCheck(elsewhere)?.reason).toBe("FORMER_VERSION_SHUT")
   await lab.close()
 })
@@ -57,10 +57,10 @@ test("each version that was ever validated must still open, two calls each at mo
     if (canary !== undefined) canaries.push(canary)
     emulator.rotate(binding.keyId)
   }
-  const report = await validateCmk(provider, binding, { canaries })
+  const report = await validateCmk(provider, { ...binding, canaries })
   expect(report).toMatchObject({ result: "warn", calls: 8, maxCalls: 18 })
   emulator.setState(binding.keyId, "DISABLED", 2)
-  const { checks, canary } = await validateCmk(provider, binding, { canaries })
+  const { checks, canary } = await validateCmk(provider, { ...binding, canaries })
   expect(checks.filter(({ id }) => id === "former-versions").map(({ status }) => status)).toEqual([
     "pass",
     "fail",
@@ -153,8 +153,8 @@ test("its time bounds the whole: what was not reached says so", async () => {
   const { emulator, provider, close } = await gcpLab()
   emulator.inject({ kind: "hang" }, { operations: ["Decrypt"] })
   const started = performance.now()
-  const report = await validateCmk(provider, bindingOf(emulator.createKey()), { deadlineMs: 200 })
-  expect(performance.now() - started).toBeLessThan(450)
+  const report = await validateCmk(provider, bindingOf(emulator.createKey()), { deadlineMs: 2_000 })
+  expect(performance.now() - started).toBeLessThan(4_500)
   expect(worstCheck(report)).toMatchObject({ id: "unwrap", reason: "TIMED_OUT", code: "TIMEOUT" })
   expect(report.checks.find(({ id }) => id === "binding")?.status).toBe("skipped")
   await expect.poll(() => emulator.openConnections()).toBe(0)

@@ -1,9 +1,9 @@
-import type { CmkBinding } from "@keyfold/byok"
+import type { CmkBinding, CmkProvider } from "@keyfold/byok"
 import { type KeyContext, KeyfoldError } from "@keyfold/core"
 import type { Binding } from "@keyfold/router"
 import { isSameMatch } from "./bindings.ts"
 import { readBindings } from "./bindings-file.ts"
-import type { CloudId } from "./clouds.ts"
+import type { Cloud, CloudId } from "./clouds.ts"
 import { contextOf } from "./context.ts"
 import { existingHome, type HomeOptions } from "./home.ts"
 import { cloudOptionsOf, type KeyOptions, ownerOf } from "./key-options.ts"
@@ -45,4 +45,9 @@ async function boundTo(options: HomeOptions, match: KeyContext): Promise<Binding
     "INVALID_ARGUMENT",
     "no key is bound to this match: name one by --provider and --key-id",
   )
+}
+
+/** A cloud as a validation takes it. */
+export function cmkProvider(id: CloudId, { kek, resolveKeyId, hintDenials }: Cloud): CmkProvider {
+  return { id, kek, resolveKeyId, ...(hintDenials && { hintDenials }) }
 }

@@ -40,6 +40,22 @@ export function addBindingCommands(binding: Command): void {
     .option("--id <id>", "the binding, by its id")
     .action(async (options) => (await import("./commands/binding.ts")).remove(options))
   withExamples(withHomeOptions(remove), "keyfold binding remove --match organization_id=org_1")
+
+  const disable = binding
+    .command("disable")
+    .description("shut the data of a binding, for reading and writing, until it is enabled")
+    .addOption(match())
+    .option("--id <id>", "the binding, by its id")
+    .action(async (options) => (await import("./commands/binding.ts")).disable(options))
+  withExamples(withHomeOptions(disable), "keyfold binding disable --match organization_id=org_1")
+
+  const enable = binding
+    .command("enable")
+    .description("let a disabled binding be used again, or one whose adding was cut off")
+    .addOption(match())
+    .option("--id <id>", "the binding, by its id")
+    .action(async (options) => (await import("./commands/binding.ts")).enable(options))
+  withExamples(withHomeOptions(enable), "keyfold binding enable --match organization_id=org_1")
 }
 
 export function addEmulateCommand(program: Command): void {

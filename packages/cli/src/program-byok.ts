@@ -23,6 +23,16 @@ export function addByokCommands(byok: Command): void {
   )
   validate.addHelpText("after", CREDENTIALS)
 
+  const status = byok
+    .command("status")
+    .description("show bindings, when each key was last validated, and how it is now, by one call each")
+    .addOption(match())
+    .option("--no-check", "ask no key")
+    .addOption(home())
+    .addOption(json())
+    .action(async (options) => (await import("./commands/byok-status.ts")).status(options))
+  withExamples(status, "keyfold byok status", "keyfold byok status --match organization_id=org_1 --json")
+
   const policy = withKeyOptions(byok.command("policy"), false)
     .description(
       "print the least that keyfold needs to be allowed on a customer's key; nothing is asked or changed",

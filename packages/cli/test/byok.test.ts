@@ -166,3 +166,65 @@ describe("policies", () => {
     expect((await policy(...keyOf("aws-kms"), "--principal", 'a"b')).code).toBe(2)
   })
 })
+
+describe("the life of a binding", () => {
+  const pair = ["--match", "tenant=t_1"]
+  const status = async (...args: string[]) => {
+    const { code, stdout } = await run(["byok", "status", ...pair, "--json", ...args])
+    const { bindings } = JSON.parse(stdout.toString())
+    return { code, ...bindings[0] }
+  }
+
+  test("is bound by proof, shut, opened again, and watched", async () => {
+    const key = keyOf("gcp-kms")
+    const keyId = key[3] as string
+    gcp.deny("cloudkms.cryptoKeyVersions.useToDecrypt", keyId)
+    const refused = await run(["binding", "add", ...pair, ...key])
+    expect([refused.code, refused.stderr]).toEqual([
+      ...[4, expect.stringMatching(/PERMISSION_DENIED.*useToDecrypt.*byok validate/)],
+    ])
+    expect((await run(["byok", "status", ...pair])).stdout.toString()).toBe("no binding\n")
+    gcp.allow("cloudkms.cryptoKeyVersions.useToDecrypt", keyId)
+    expect((await run(["binding", "add", ...pair, ...key])).stderr).toBe("")
+    expect(await status()).toMatchObject({
+      ...{ code: 0, state: "active", verifiedAt: expect.stringMatching(/^20/) },
+      health: { state: "healthy", calls: 1 },
+    })
+
+    const { stdout } = await run(["encrypt", "-c", "tenant=t_1"], { input: "x" })
+    const open = async () => (await run(["decrypt", "-c", "tenant=t_1"], { input: stdout })).code
+    expect((await run(["binding", "disable", ...pair])).stdout.toString()).toMatch(/Nothing.*decrypted now/)
+    expect([await open(), (await status()).state, (await status()).health]).toEqual([4, "disabled", null])
+    expect((await run(["binding", "enable", ...pair])).code).toBe(0)
+    expect([await open(), (await status("--no-check")).health]).toEqual([0, null])
+
+    const over = gcp.inject({ kind: "server-error" }, { keyId })
+    expect(await status()).toMatchObject({ code: 6, health: { state: "unreachable" } })
+    over()
+    gcp.setState(keyId, "DISABLED")
+    expect(await status()).toMatchObject({ code: 4, health: { state: "revoked", reason: "KEY_DISABLED" } })
+    expect((await run(["byok", "status"])).stdout.toString()).toMatch(/tenant=t_1: KEY_DISABLED/)
+    gcp.setState(keyId, "ENABLED")
+  })
+
+  test("a validation of a bound key keeps the proof of its new version, which the next one asks for", async () => {
+    const [, , , keyId] = keyOf("gcp-kms")
+    const bound = (await status("--no-check")).keyId
+    expect(bound).not.toBe(keyId)
+    gcp.rotate(bound)
+    const again = async () => {
+      const { stdout } = await run(["byok", "validate", ...pair, "--json"])
+      const { checks } = JSON.parse(stdout.toString())
+      return checks.filter(({ id }: { id: string }) => id === "former-versions").length
+    }
+    expect([await again(), await again()]).toEqual([1, 2])
+  })
+
+  test("one tenant's key, in another version, is bound for no other", async () => {
+    const key = keyOf("azure-keyvault")
+    expect((await run(["binding", "add", "--match", "tenant=t_2", ...key])).stderr).toBe("")
+    const other = [...key.slice(0, 3), azure.rotate(key[3] as string), ...key.slice(4)]
+    const refused = await run(["binding", "add", "--match", "tenant=t_3", ...other])
+    expect([refused.code, refused.stderr]).toEqual([2, expect.stringMatching(/for another owner/)])
+  })
+})

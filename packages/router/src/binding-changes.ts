@@ -73,9 +73,7 @@ export async function addBinding(
   if (former !== undefined) checkSame(bare, former)
   if (former !== undefined && former.binding.state !== "removed") {
     const { binding } = former // the same, perhaps not finished
-    return state === "active" && binding.state === "pending"
-      ? activateBinding(binding, existing, change)
-      : binding
+    return state === "active" && isUnused(binding) ? activateBinding(binding, existing, change) : binding
   }
   const binding = await askedOf(bare, kek, change)
   // Kept before anything is closed for it, so that a crash leaves a binding that says why.
@@ -84,7 +82,7 @@ export async function addBinding(
 }
 
 /**
- * Lets a pending binding, or a disabled one again, route. Only when a pending one becomes active are the managed KEKs
+ * Lets a pending or verified binding, or a disabled one again, route. Only when one that never was becomes active are the managed KEKs
  * recorded that it displaces, and that of a one-pair match closed: until then its contexts are served as if it were
  * not there. Should it crash in between, writing to that one pair fails with `NO_ROUTE` until it is run again.
  * @param existing every binding there is, removed ones too
@@ -114,8 +112,7 @@ export async function disableBinding(
 ): Promise<Binding> {
   const parsed = parseBinding(binding).binding
   if (parsed.state === "disabled") return parsed
-  if (parsed.state !== "active")
-    throw invalid("only an active binding is disabled: remove one that is pending")
+  if (parsed.state !== "active") throw invalid("only an active binding is disabled: remove one that is not")
   return saved({ ...parsed, state: "disabled" }, change)
 }
 
@@ -129,7 +126,7 @@ export async function removeBinding(
 ): Promise<Binding> {
   const parsed = parseBinding(binding)
   const { state } = parsed.binding
-  const history = state === "pending" ? parsed.binding.history : withFormerKey(parsed.binding)
+  const history = isUnused(parsed.binding) ? parsed.binding.history : withFormerKey(parsed.binding)
   const removed =
     state === "removed"
       ? parsed.binding
@@ -160,9 +157,10 @@ export async function replaceKey(
   checkFitsCloud(bare)
   checkOwner(bare.binding, existing.map(parseBinding))
   const replaced = await askedOf(bare, kek, change)
-  const history =
-    former.state === "pending" || isSameKey(former, replaced) ? former.history : withFormerKey(former)
-  return saved({ ...replaced, history }, change)
+  const history = isUnused(former) || isSameKey(former, replaced) ? former.history : withFormerKey(former)
+  // What was verified was the key as it was reached before.
+  const state = former.state === "verified" ? "pending" : former.state
+  return saved({ ...replaced, state, history }, change)
 }
 
 /**
@@ -175,6 +173,11 @@ export function withoutHistory(binding: Binding, keyId: string): Binding {
     throw new KeyfoldError("KEY_NOT_FOUND", "no entry of this binding's history has that key id")
   }
   return { ...parsed, history: parsed.history.filter((entry) => entry.keyId !== keyId) }
+}
+
+/** Whether nothing was ever wrapped for it. */
+function isUnused({ state }: Binding): boolean {
+  return state === "pending" || state === "verified"
 }
 
 /** The binding with what its KMS says of its key, and with a companion if that is a public-key one. */

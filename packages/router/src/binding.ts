@@ -31,15 +31,36 @@ export type HistoryEntry = KeyEntry & {
   readonly closedAt: string
 }
 
+/**
+ * A random secret that a CMK wrapped under a tenant's own context, kept to see that it still opens. Plain data; it opens
+ * nothing. Made by a validation (`@keyfold/byok`).
+ */
+export type Canary = {
+  readonly provider: string
+  readonly keyId: string
+  readonly keyVersion: number
+  /** All three base64url: 16 bytes of the wrap binding, the wrapped bytes, SHA-256 of the secret. */
+  readonly salt: string
+  readonly wrapped: string
+  readonly digest: string
+  /** ISO 8601. */
+  readonly madeAt: string
+}
+
 /** "Contexts that hold these pairs use this CMK." Its wraps cover the whole match. Plain data: keep it as JSON. */
 export type Binding = KeyEntry & {
   readonly id: string
   readonly match: KeyContext
-  /** `pending` does not match; `disabled` matches and fails; `removed` only has history. */
-  readonly state: "pending" | "active" | "disabled" | "removed"
+  /**
+   * `pending` does not match, nor does `verified`, whose key has passed a validation; `disabled` matches and fails;
+   * `removed` only has history.
+   */
+  readonly state: "pending" | "verified" | "active" | "disabled" | "removed"
   /** Where the key must be; checked by validation. */
   readonly expectedRegion: string | undefined
   readonly history: readonly HistoryEntry[]
+  /** One for each key version that was ever validated, oldest first; none for a binding that never was. */
+  readonly canaries: readonly Canary[]
 }
 
 /** A binding as routing uses it: a validated, frozen copy. */
@@ -63,11 +84,14 @@ export type ParsedFormer = {
  */
 export function parseBinding(value: unknown): ParsedBinding {
   const fields = ownFields(value, "a binding")
-  const { id, state, expectedRegion, history } = fields
+  const { id, state, expectedRegion, history, canaries = [] } = fields
   if (!isText(id)) throw invalid("a binding needs an id")
-  if (!isState(state)) throw invalid("a binding's state is pending, active, disabled or removed")
+  if (!isState(state)) throw invalid("a binding's state is pending, verified, active, disabled or removed")
   if (expectedRegion !== undefined && !isText(expectedRegion)) throw invalid("an expected region is a name")
   if (!Array.isArray(history)) throw invalid("a binding's history is a list")
+  if (!Array.isArray(canaries) || canaries.length > MAX_CANARIES) {
+    throw invalid(`a binding's canaries are a list of at most ${MAX_CANARIES}`)
+  }
   const entry = parseEntry(fields)
   if (entry.provider === MANAGED_PROVIDER_ID)
     throw invalid("a binding's key is a customer's, not a managed KEK")
@@ -80,6 +104,7 @@ export function parseBinding(value: unknown): ParsedBinding {
     state,
     expectedRegion,
     history: Object.freeze(formers.map(({ entry }) => entry)),
+    canaries: Object.freeze(Array.from(canaries, parseCanary)),
   }
   return { binding: Object.freeze(binding), match: match.pairs, history: formers }
 }
@@ -173,8 +198,30 @@ function parseFormer(value: unknown, bindingMatch: readonly Pair[]): ParsedForme
   return { entry: Object.freeze(entry), match: match.pairs, covered }
 }
 
+function parseCanary(value: unknown): Canary {
+  const { provider, keyId, keyVersion, salt, wrapped, digest, madeAt } = ownFields(value, "a canary")
+  const isWhole =
+    typeof provider === "string" &&
+    PROVIDER_ID.test(provider) &&
+    typeof keyId === "string" &&
+    KEY_ID.test(keyId) &&
+    isVersion(keyVersion) &&
+    isBase64url(salt) &&
+    isBase64url(wrapped) &&
+    isBase64url(digest) &&
+    typeof madeAt === "string" &&
+    !Number.isNaN(Date.parse(madeAt))
+  if (!isWhole) throw invalid("a canary is kept as a validation gave it")
+  return Object.freeze({ provider, keyId, keyVersion, salt, wrapped, digest, madeAt })
+}
+
+/** As long as a wrap of 8 KiB becomes. */
+function isBase64url(value: unknown): value is string {
+  return typeof value === "string" && /^[\w-]{1,10923}$/.test(value)
+}
+
 function isState(value: unknown): value is Binding["state"] {
-  return value === "pending" || value === "active" || value === "disabled" || value === "removed"
+  return STATES.includes(value as Binding["state"])
 }
 
 function isText(value: unknown): value is string {
@@ -191,6 +238,9 @@ function isVersion(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= 0xffffffff
 }
 
+const STATES: readonly Binding["state"][] = ["pending", "verified", "active", "disabled", "removed"]
+/** Of a key that rotates every month, eight years. */
+const MAX_CANARIES = 100
 /** docs/format.md, "Layout", "Canonical form" and "Key ids". */
 const PROVIDER_ID = /^[a-z0-9-]{1,32}$/
 const KEY_ID = /^[!-~]{1,1024}$/

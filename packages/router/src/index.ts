@@ -1,4 +1,4 @@
-export { type Binding, type HistoryEntry, type KeyEntry, parseBinding } from "./binding.ts"
+export { type Binding, type Canary, type HistoryEntry, type KeyEntry, parseBinding } from "./binding.ts"
 export {
   activateBinding,
   addBinding,

@@ -1,6 +1,10 @@
 import { randomBytes } from "node:crypto"
+import type { Report } from "@keyfold/byok"
 import { type FailureCode, type Kek, type KekFacts, type KeyContext, KeyfoldError } from "@keyfold/core"
+import type { Binding } from "@keyfold/router"
 import { type BindingsAtHand, changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
+import { readBindings } from "../bindings-file.ts"
+import { cmkProvider } from "../byok-subject.ts"
 import { type Cloud, type CloudId, type CloudOptions, createClouds } from "../clouds.ts"
 import { contextOf } from "../context.ts"
 import { printable } from "../failure.ts"
@@ -19,7 +23,7 @@ type Options = HomeOptions &
   }
 
 /**
- * The key is asked first, and once, without the lock: a KMS can be slow. Then the binding is kept as pending before
+ * The key is validated first, without the lock: a KMS can be slow. Then the binding is kept as verified before
  * anything changes in the KEK store, so that one that was cut off is seen, completed by the same command, or removed.
  */
 export async function add(options: Options): Promise<void> {
@@ -29,8 +33,11 @@ export async function add(options: Options): Promise<void> {
   existingHome(options)
   const clouds = createClouds()
   try {
-    const key = await askKey(await clouds.cloud(options.provider), options, cloudOptions)
-    const wanted: Wanted = { ...options, ...key, match, leaseTtlMs }
+    const cloud = await clouds.cloud(options.provider)
+    const key = await askKey(cloud, options, cloudOptions)
+    const owner = await ownerFor(match, options)
+    const report = await validated(cloud, { ...key, owner, match })
+    const wanted: Wanted = { ...options, ...key, owner, match, leaseTtlMs, report }
     const bound = await changeBindings(options, (atHand) => bind(wanted, atHand))
     if (options.json) console.log(JSON.stringify(factsOf(bound)))
     else {
@@ -46,27 +53,36 @@ export async function add(options: Options): Promise<void> {
 
 type AskedKey = { readonly kek: Kek; readonly options: CloudOptions }
 type Wanted = AskedKey &
-  Pick<Options, "owner" | "replace"> & { match: KeyContext; leaseTtlMs: number | undefined }
+  Pick<Options, "replace"> & {
+    owner: string
+    match: KeyContext
+    leaseTtlMs: number | undefined
+    report: Report
+  }
 
-async function bind(wanted: Wanted, { bindings, change }: BindingsAtHand) {
+/** Whatever is saved has the proof in it, so that a binding that was cut off is verified and not pending. */
+async function bind(wanted: Wanted, { bindings, change: unproven }: BindingsAtHand) {
   const { activateBinding, addBinding, replaceKey } = await import("@keyfold/router")
-  const { match, kek, options } = wanted
+  const { checkOneTenant, withProof } = await import("@keyfold/byok")
+  const { match, owner, kek, options, report } = wanted
+  const change = { ...unproven, save: (each: Binding) => unproven.save(withProof(each, report)) }
+  checkOneTenant({ provider: kek.providerId, keyId: kek.keyId, owner, options }, bindings)
   const former = bindings.find((binding) => isSameMatch(binding.match, match))
   if (former === undefined || former.state === "removed") {
     const id = former?.id ?? `binding-${randomBytes(6).toString("hex")}`
-    const owner = wanted.owner ?? former?.owner ?? ownerOf(match)
     const draft = { id, match, owner, options, leaseTtlMs: wanted.leaseTtlMs ?? 0, state: "pending" } as const
     const pending = await addBinding(draft, kek, bindings, change)
     return activateBinding(pending, bindings, change)
   }
-  if (wanted.owner !== undefined && wanted.owner !== former.owner) {
+  if (owner !== former.owner) {
     throw new KeyfoldError(
       "INVALID_ARGUMENT",
       "the owner of a binding never changes: remove it first, and add it anew",
     )
   }
   const isSameKey = former.provider === kek.providerId && former.keyId === kek.keyId
-  if (former.state !== "pending" && !isSameKey && !wanted.replace) {
+  const isUnused = former.state === "pending" || former.state === "verified"
+  if (!isUnused && !isSameKey && !wanted.replace) {
     throw new KeyfoldError(
       "INVALID_ARGUMENT",
       `the binding ${former.id} has this match and another key: --replace moves it to this one`,
@@ -76,6 +92,27 @@ async function bind(wanted: Wanted, { bindings, change }: BindingsAtHand) {
   const leases = wanted.leaseTtlMs === undefined ? {} : { leaseTtlMs: wanted.leaseTtlMs }
   const bound = await replaceKey({ ...former, ...leases }, { kek, options }, bindings, change)
   return bound.state === "active" ? bound : activateBinding(bound, bindings, change)
+}
+
+/** Whose key it is: who is named, or the owner that a binding of this match has had, or the match itself. */
+async function ownerFor(match: KeyContext, options: Options): Promise<string> {
+  if (options.owner !== undefined) return options.owner
+  const bindings = await readBindings(existingHome(options))
+  return bindings.find((binding) => isSameMatch(binding.match, match))?.owner ?? ownerOf(match)
+}
+
+/** Uses the key once as keyfold will. @throws KeyfoldError with the first of what is wrong */
+async function validated(
+  cloud: Cloud,
+  { kek, ...binding }: AskedKey & { readonly owner: string; readonly match: KeyContext },
+): Promise<Report> {
+  const { validateCmk, worstCheck } = await import("@keyfold/byok")
+  const { providerId, keyId } = kek
+  const report = await validateCmk(cmkProvider(providerId as CloudId, cloud), { ...binding, keyId })
+  const worst = worstCheck(report)
+  if (worst === undefined) return report
+  const message = `the ${providerId} key ${keyId} cannot be bound: ${worst.message}; keyfold byok validate shows all`
+  throw new KeyfoldError(worst.code ?? "UNKNOWN", message, { providerId, keyId })
 }
 
 /** Asks the KMS whether the key is there and can be used. The KEK it gives knows the answer. */

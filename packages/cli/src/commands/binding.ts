@@ -1,6 +1,6 @@
 import { KeyfoldError } from "@keyfold/core"
 import type { Binding } from "@keyfold/router"
-import { changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
+import { type BindingsAtHand, changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
 import { readBindings } from "../bindings-file.ts"
 import { contextOf } from "../context.ts"
 import { printable } from "../failure.ts"
@@ -27,15 +27,8 @@ type RemoveOptions = HomeOptions & { match?: string[]; id?: string; json?: true 
 
 /** Also for a binding that is removed already: a removal that was cut off is then finished. */
 export async function remove(options: RemoveOptions): Promise<void> {
-  const isMeant = pickOf(options)
-  const removed = await changeBindings(options, async ({ bindings, change }) => {
-    const found = bindings.find(isMeant)
-    if (found === undefined) {
-      throw new KeyfoldError("INVALID_ARGUMENT", "there is no such binding: keyfold binding list shows them")
-    }
-    const { removeBinding } = await import("@keyfold/router")
-    return removeBinding(found, change)
-  })
+  const { removeBinding } = await import("@keyfold/router")
+  const removed = await changed(options, ({ change }, found) => removeBinding(found, change))
   if (options.json) return console.log(JSON.stringify(factsOf(removed)))
   const pairs = Object.keys(removed.match).length
   const next = pairs === 1 ? "The pair gets a new managed KEK" : "The pairs go back to their managed KEKs"
@@ -44,6 +37,39 @@ export async function remove(options: RemoveOptions): Promise<void> {
       "Data under that key still opens through it, as long as the key's owner lets it, until keyfold rewrap moves it.\n" +
       `${next} when something is encrypted.`,
   )
+}
+
+/** Shuts the data of a binding, without a word to its key. */
+export async function disable(options: RemoveOptions): Promise<void> {
+  const { disableBinding } = await import("@keyfold/router")
+  const disabled = await changed(options, ({ change }, found) => disableBinding(found, change))
+  if (options.json) return console.log(JSON.stringify(factsOf(disabled)))
+  console.log(
+    `Disabled the binding of ${matchText(disabled.match)} to ${disabled.keyId}.\n` +
+      "Nothing whose context holds these pairs can be encrypted or decrypted now, until keyfold binding enable.",
+  )
+}
+
+export async function enable(options: RemoveOptions): Promise<void> {
+  const { activateVerified } = await import("@keyfold/byok")
+  const enabled = await changed(options, ({ bindings, change }, found) =>
+    activateVerified(found, bindings, change),
+  )
+  if (options.json) return console.log(JSON.stringify(factsOf(enabled)))
+  console.log(`Enabled the binding of ${matchText(enabled.match)} to ${enabled.keyId}.`)
+}
+
+/** Changes the binding that is meant. @throws KeyfoldError `INVALID_ARGUMENT` where there is none */
+function changed(
+  options: RemoveOptions,
+  work: (atHand: BindingsAtHand, found: Binding) => Promise<Binding>,
+): Promise<Binding> {
+  const isMeant = pickOf(options)
+  return changeBindings(options, async (atHand) => {
+    const found = atHand.bindings.find(isMeant)
+    if (found !== undefined) return work(atHand, found)
+    throw new KeyfoldError("INVALID_ARGUMENT", "there is no such binding: keyfold binding list shows them")
+  })
 }
 
 function pickOf({ match, id }: RemoveOptions): (binding: Binding) => boolean {

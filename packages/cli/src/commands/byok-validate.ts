@@ -1,9 +1,13 @@
 import { styleText } from "node:util"
-import type { Check, CmkProvider, Report } from "@keyfold/byok"
+import type { Check, CmkBinding, Report } from "@keyfold/byok"
 import { KeyfoldError } from "@keyfold/core"
-import { type SubjectOptions, subjectOf } from "../byok-subject.ts"
-import { type Cloud, type CloudId, createClouds } from "../clouds.ts"
+import type { Binding } from "@keyfold/router"
+import { isSameMatch } from "../bindings.ts"
+import { readBindings, writeBindings } from "../bindings-file.ts"
+import { cmkProvider, type SubjectOptions, subjectOf } from "../byok-subject.ts"
+import { createClouds } from "../clouds.ts"
 import { exitCodeOf, printable } from "../failure.ts"
+import { whileHomeLocked } from "../home.ts"
 
 type Options = SubjectOptions & {
   principal?: string
@@ -18,13 +22,14 @@ export async function validate(options: Options): Promise<void> {
   const { validateCmk, worstCheck } = await import("@keyfold/byok")
   const clouds = createClouds()
   try {
-    const provider = providerOf(id, await clouds.cloud(id))
+    const provider = cmkProvider(id, await clouds.cloud(id))
     const { principal } = options
     const isWatched = process.stderr.isTTY && !options.json
     const report = await validateCmk(provider, binding, {
       ...{ deadlineMs, principal },
       ...(isWatched && { onCheck: (check: Check) => console.error(progressOf(check)) }),
     })
+    if (options.provider === undefined) await keepProof(options, binding, report)
     if (options.json) console.log(JSON.stringify(shownOf(report)))
     else await print(report)
     const worst = worstCheck(report)
@@ -34,8 +39,16 @@ export async function validate(options: Options): Promise<void> {
   }
 }
 
-function providerOf(id: CloudId, { kek, resolveKeyId, hintDenials }: Cloud): CmkProvider {
-  return { id, kek, resolveKeyId, ...(hintDenials && { hintDenials }) }
+/** With the binding as it is by then: it can have got another key meanwhile. */
+async function keepProof(options: Options, { match }: CmkBinding, report: Report): Promise<void> {
+  if (report.canary === undefined) return
+  const { withProof } = await import("@keyfold/byok")
+  await whileHomeLocked(options, async (paths) => {
+    const bindings = await readBindings(paths)
+    const isMeant = (each: Binding) => isSameMatch(each.match, match) && each.state !== "removed"
+    const kept = bindings.map((each) => (isMeant(each) ? withProof(each, report) : each))
+    await writeBindings(paths, kept)
+  })
 }
 
 function deadlineOf(seconds: string): number {
