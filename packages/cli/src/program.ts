@@ -35,6 +35,7 @@ export function buildProgram(): Command {
   addByokCommands(program.command("byok").description("validate customers' own keys"))
   addStoreCommands(program)
   addEmulateCommand(program)
+  addDoctorCommand(program)
   return program
 }
 
@@ -170,6 +171,17 @@ function addStoreCommands(program: Command): void {
     withHomeOptions(restore),
     "keyfold init --root-key-file copy-of-root.key && keyfold restore --from keks.backup",
   )
+}
+
+function addDoctorCommand(program: Command): void {
+  const doctor = program
+    .command("doctor")
+    .description(
+      "look whether Node, the home, its permissions, its stores, the clock and the clouds are in order",
+    )
+    .option("--offline", "ask no cloud")
+    .action(async (options) => (await import("./commands/doctor.ts")).doctor(options))
+  withExamples(withHomeOptions(doctor), "keyfold doctor", "keyfold doctor --offline --json")
 }
 
 const KEK_CHANGES = [
