@@ -90,6 +90,7 @@ export class Findings {
     const request = {
       ...{ provider: this.#provider, keyId, match, principal: this.#principal ?? PRINCIPAL },
       ...{ roleArn: textOf(options.roleArn), externalId: textOf(options.externalId) },
+      tenantId: textOf(options.tenantId),
     }
     return policyFor(request, action, side ?? undefined) ?? null
   }

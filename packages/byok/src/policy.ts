@@ -16,6 +16,8 @@ export type PolicyRequest = {
   readonly externalId?: string | undefined
   /** Azure: the resource id of the vault, `/subscriptions/…/vaults/NAME`; a key id does not tell it. */
   readonly vaultResourceId?: string | undefined
+  /** Azure: the tenant of the vault, for one with access policies. */
+  readonly tenantId?: string | undefined
 }
 
 /** One policy, as JSON and as Terraform. It grants `actions` on that key and nothing else. */
@@ -25,6 +27,7 @@ export type Policy = {
     | "aws-iam-policy"
     | "aws-trust-policy"
     | "azure-role-assignment"
+    | "azure-access-policy"
     | "azure-hsm-role-assignment"
     | "gcp-iam-binding"
   /** Where it goes, in one sentence. */
@@ -44,13 +47,18 @@ export function policiesFor(request: PolicyRequest): readonly Policy[] {
   const make = Object.hasOwn(MAKERS, request.provider) ? MAKERS[request.provider] : undefined
   if (make === undefined) throw invalid(`there are policies for ${Object.keys(MAKERS).join(", ")}`)
   for (const [name, text] of Object.entries(request)) {
-    // Names and ids of clouds: no quote, no control character, nothing that Terraform would interpolate.
-    if (name !== "match" && text !== undefined && !PLAIN.test(String(text))) {
-      throw invalid(`${name} holds a character that stands in no id of a cloud`)
-    }
+    if (name !== "match" && text !== undefined) checkPlain(name, String(text))
   }
   parseContext(request.match)
   return make(request)
+}
+
+/**
+ * Names and ids of clouds have no quote, no control character, and nothing that Terraform would interpolate.
+ * @throws KeyfoldError `INVALID_ARGUMENT`
+ */
+export function checkPlain(name: string, text: string): void {
+  if (!PLAIN.test(text)) throw invalid(`${name} holds a character that stands in no id of a cloud`)
 }
 
 /** The part of the policies that grants one denied action, as the JSON to add; undefined where none of them does. */
@@ -59,6 +67,7 @@ export function policyFor(
   action: string,
   side: string | undefined,
 ): string | undefined {
+  if (!Object.hasOwn(MAKERS, request.provider)) return undefined
   const granting = policiesFor(request).filter(({ actions }) =>
     actions.some((each) => each.toLowerCase() === action.toLowerCase()),
   )
@@ -146,7 +155,12 @@ function awsPolicies(request: PolicyRequest): readonly Policy[] {
   return policies
 }
 
-function azurePolicies({ keyId, principal, vaultResourceId }: PolicyRequest): readonly Policy[] {
+function azurePolicies({
+  keyId,
+  principal,
+  vaultResourceId,
+  tenantId = "TENANT",
+}: PolicyRequest): readonly Policy[] {
   const { host = "", pathname = "" } = URL.parse(keyId) ?? {}
   const keyName = pathname.split("/")[2] ?? ""
   const service = host.split(/[.:]/)[0] ?? ""
@@ -164,7 +178,6 @@ function azurePolicies({ keyId, principal, vaultResourceId }: PolicyRequest): re
         "Microsoft.KeyVault/vaults/keys/read",
         "Microsoft.KeyVault/vaults/keys/wrap/action",
         "Microsoft.KeyVault/vaults/keys/unwrap/action",
-        ...["get", "wrapKey", "unwrapKey"],
       ],
       json: {
         type: "Microsoft.Authorization/roleAssignments",
@@ -180,6 +193,20 @@ function azurePolicies({ keyId, principal, vaultResourceId }: PolicyRequest): re
         `  scope                = "${scope}"`,
         '  role_definition_name = "Key Vault Crypto Service Encryption User"',
         `  principal_id         = "${principal}"`,
+        "}",
+      ]),
+    },
+    {
+      kind: "azure-access-policy",
+      where: `or, in a vault with access policies, add this one to ${service}; it holds for all keys there`,
+      actions: ACCESS_POLICY,
+      json: { tenantId, objectId: principal, permissions: { keys: ACCESS_POLICY } },
+      terraform: block([
+        'resource "azurerm_key_vault_access_policy" "keyfold" {',
+        `  key_vault_id    = "${vault}"`,
+        `  tenant_id       = "${tenantId}"`,
+        `  object_id       = "${principal}"`,
+        `  key_permissions = ["Get", "WrapKey", "UnwrapKey"]`,
         "}",
       ]),
     },
@@ -274,6 +301,7 @@ const MAKERS: Readonly<Record<string, (request: PolicyRequest) => readonly Polic
 const PLAIN = /^[\w+=,.@:/-]{1,2048}$/
 /** "Key Vault Crypto Service Encryption User": read metadata, wrap, unwrap (Azure built-in roles). */
 const CRYPTO_SERVICE_ENCRYPTION_USER = "e147488a-f6f5-4113-8e2d-b22465e65bf6"
+const ACCESS_POLICY = ["get", "wrapKey", "unwrapKey"]
 /** "Managed HSM Crypto User" (Managed HSM, "Local RBAC built-in roles"). */
 const HSM_CRYPTO_USER = "21dbd100-6940-42c2-9190-5d6cb909625b"
 /** The second one only so that the key's state can be read. */

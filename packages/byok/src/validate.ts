@@ -11,6 +11,7 @@ import type { CanaryScope } from "./canary.ts"
 import { Findings } from "./findings.ts"
 import { checkFormer, formerOf } from "./former-keys.ts"
 import { checkKey } from "./key-checks.ts"
+import { checkPlain } from "./policy.ts"
 import { Probe } from "./probe.ts"
 import { reasonOf } from "./reason.ts"
 import type { Check, Report } from "./report.ts"
@@ -66,6 +67,7 @@ export async function validateCmk(
   if (!Number.isInteger(deadlineMs) || deadlineMs < 1 || deadlineMs > MAX_DEADLINE_MS) {
     throw new KeyfoldError("INVALID_ARGUMENT", "deadlineMs is a whole number from 1 to 600,000")
   }
+  if (principal !== undefined) checkPlain("principal", principal)
   const scope = { owner: binding.owner, match: parseContext(binding.match).object, environment }
   const former = formerOf(provider.id, binding)
   const regions = replicasOf(binding.options)

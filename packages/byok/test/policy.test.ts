@@ -99,18 +99,27 @@ describe("an emulator that allows exactly what the policy does", () => {
   test("azure", async () => {
     const { emulator, provider, close } = await azureLab()
     const keyId = emulator.createKey()
-    const { actions } = ofKind("azure-role-assignment", requestFor("azure-keyvault", { keyId }))
-    // As access policies name them, beside the data actions of the role.
-    const granted = actions.filter((action) => !action.startsWith("Microsoft."))
-    expect(actions.length).toBe(2 * granted.length)
-    type Permission = Parameters<typeof emulator.deny>[1]
-    await isLeast(
-      () => validateCmk(provider, bindingOf(keyId)),
-      EVERYTHING.azure,
-      granted,
-      (action) => emulator.deny("rbac", action as Permission, keyId),
-      (action) => emulator.allow("rbac", action as Permission, keyId),
+    const request = requestFor("azure-keyvault", { keyId })
+    // The emulator's permissions have the names of access policies; those of data actions are its own to map.
+    const ofAction: Readonly<Record<string, string>> = { read: "get", wrap: "wrapKey", unwrap: "unwrapKey" }
+    const roles = ofKind("azure-role-assignment", request).actions.map(
+      (action) => ofAction[/keys\/(\w+)/.exec(action)?.[1] ?? ""] ?? action,
     )
+    const { json } = ofKind("azure-access-policy", request)
+    const { permissions } = json as { permissions: { keys: string[] } }
+    type Permission = Parameters<typeof emulator.deny>[1]
+    for (const [layer, granted] of [
+      ["rbac", roles],
+      ["access-policy", permissions.keys],
+    ] as const) {
+      await isLeast(
+        () => validateCmk(provider, bindingOf(keyId)),
+        EVERYTHING.azure,
+        granted,
+        (action) => emulator.deny(layer, action as Permission, keyId),
+        (action) => emulator.allow(layer, action as Permission, keyId),
+      )
+    }
     await close()
   })
 
@@ -127,6 +136,32 @@ describe("an emulator that allows exactly what the policy does", () => {
     )
     await close()
   })
+})
+
+test("a denial comes with the policy of the layer that denied", async () => {
+  const { emulator, provider, close } = await azureLab()
+  const keyId = emulator.createKey()
+  const policyOf = async () => {
+    const { checks } = await validateCmk(provider, bindingOf(keyId), {
+      principal: PRINCIPALS["azure-keyvault"],
+    })
+    return JSON.parse(checks.find(({ status }) => status === "fail")?.policy ?? "null")
+  }
+  emulator.deny("access-policy", "wrapKey", keyId)
+  expect(await policyOf()).toMatchObject({ permissions: { keys: ["get", "wrapKey", "unwrapKey"] } })
+  emulator.allow("access-policy", "wrapKey", keyId)
+  emulator.deny("rbac", "wrapKey", keyId)
+  expect(await policyOf()).toMatchObject({ type: "Microsoft.Authorization/roleAssignments" })
+  await expect(validateCmk(provider, bindingOf(keyId), { principal: 'a"b' })).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
+  })
+  const foreign = { ...provider, id: "other-kms" }
+  expect((await validateCmk(foreign, bindingOf(keyId))).checks.find(({ id }) => id === "wrap")).toMatchObject(
+    {
+      ...{ status: "fail", reason: "PERMISSION_MISSING", policy: null },
+    },
+  )
+  await close()
 })
 
 test("aws: uses of the key are pinned to the tenant's pairs, and a role to its external id", () => {

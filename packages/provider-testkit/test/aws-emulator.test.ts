@@ -267,6 +267,11 @@ describe("encryption", () => {
     const KeyId = emulator.createKey()
     const dryRun = () => failure(kms.send(new EncryptCommand({ KeyId, Plaintext, DryRun: true })))
     expect(await dryRun()).toMatch("DryRunOperationException")
+    const withoutCiphertext = () =>
+      failure(kms.send(new DecryptCommand({ KeyId, DryRun: true, DryRunModifiers: ["IGNORE_CIPHERTEXT"] })))
+    expect(await withoutCiphertext()).toMatch("DryRunOperationException")
+    emulator.deny("key-policy", "kms:Decrypt", KeyId)
+    expect(await withoutCiphertext()).toMatch("AccessDeniedException")
     emulator.deny("identity-policy", "kms:Encrypt", KeyId)
     expect(await dryRun()).toMatch("AccessDeniedException")
   })

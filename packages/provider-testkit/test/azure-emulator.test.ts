@@ -215,6 +215,18 @@ describe("a key's life over the API", () => {
     expect(await failure(vault.getDeletedKey("customer"))).toMatch("404 KeyNotFound")
   })
 
+  test("purge protection keeps a deleted key until its date", async () => {
+    const guarded = await startAzureEmulator({ purgeProtection: true })
+    const { tenantId, clientId, clientSecret } = guarded.client
+    const own = new ClientSecretCredential(tenantId, clientId, clientSecret, guarded.credentialOptions())
+    const keys = new KeyClient(guarded.url, own, guarded.clientOptions())
+    const { properties } = await keys.createRsaKey("customer")
+    expect(properties.recoveryLevel).toBe("Recoverable")
+    await keys.beginDeleteKey("customer")
+    expect(await failure(keys.purgeDeletedKey("customer"))).toMatch("403 Forbidden")
+    await guarded.close()
+  })
+
   test("each service has the types of keys that it has", async () => {
     expect(await failure(vault.createKey("symmetric", "oct-HSM"))).toMatch("400 BadParameter")
     expect(await failure(hsm.createKey("software", "RSA"))).toMatch("400 BadParameter")

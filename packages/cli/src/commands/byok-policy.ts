@@ -9,6 +9,7 @@ export async function policy(options: Options): Promise<void> {
   const policies = policiesFor({
     ...{ provider, keyId, match, principal: options.principal, vaultResourceId: options.vaultId },
     ...{ roleArn: textOf(access.roleArn), externalId: textOf(access.externalId) },
+    tenantId: textOf(access.tenantId),
   })
   if (options.json) return console.log(JSON.stringify({ policies }))
   for (const { where, json, terraform } of policies) {
