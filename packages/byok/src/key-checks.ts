@@ -1,6 +1,7 @@
-import type { Kek, KekFacts } from "@keyfold/core"
+import type { Kek, KekFacts, KeyfoldError } from "@keyfold/core"
 import type { Canary } from "@keyfold/router"
 import { opensCanary, opensForeignCanary, sampleContext, wrapCanary } from "./canary.ts"
+import type { Findings } from "./findings.ts"
 import { FINAL, reasonOf, stateProblem } from "./reason.ts"
 import type { CheckId } from "./report.ts"
 import type { CmkOptions, Validation } from "./validate.ts"
@@ -31,19 +32,8 @@ export async function checkKey(
       findings.pass("authenticate", "the cloud knows who calls")
       findings.pass("describe", `it is a key ${described.value.algorithm}`)
       checkFacts(validation, described.value, key)
-    } else {
-      const reason = reasonOf(described.failure)
-      const isIdentity = reason === "CREDENTIALS_REFUSED" || reason === "ROLE_DENIED"
-      if (isIdentity) findings.failure("authenticate", described.failure)
-      else if (FINAL.has(reason) && reason !== "KEY_NOT_FOUND") {
-        findings.skip("authenticate", "there was no answer that would tell")
-      } else findings.pass("authenticate", "the cloud knows who calls")
-      if (!isIdentity) findings.failure("describe", described.failure)
-      const rest = FINAL.has(reason) ? USES : []
-      const why = isIdentity ? "nobody could ask" : "the key could not be described"
-      for (const id of [...(isIdentity ? (["describe"] as const) : []), ...FACTS, ...rest])
-        findings.skip(id, why)
-      if (rest.length > 0) return { facts, canary: undefined }
+    } else if (tellUndescribed(findings, described.failure) === "final") {
+      return { facts, canary: undefined }
     }
     const problem = facts && stateProblem(validation.provider.id, facts.state)?.message
     const broken = problem ?? (facts?.canWrap === false ? "keyfold cannot use a key of this kind" : undefined)
@@ -57,6 +47,23 @@ export async function checkKey(
   } finally {
     findings.region = null
   }
+}
+
+/** Says why nothing is known of a key, and whether it can be used all the same: only `describe` may be denied. */
+function tellUndescribed(findings: Findings, failure: KeyfoldError): "final" | "usable" {
+  const reason = reasonOf(failure)
+  const rest = FINAL.has(reason) ? USES : []
+  if (reason === "CREDENTIALS_REFUSED" || reason === "ROLE_DENIED") {
+    findings.failure("authenticate", failure)
+    for (const id of ["describe", ...FACTS, ...rest] as const) findings.skip(id, "nobody could ask")
+    return "final"
+  }
+  if (rest.length > 0 && reason !== "KEY_NOT_FOUND") {
+    findings.skip("authenticate", "there was no answer that would tell")
+  } else findings.pass("authenticate", "the cloud knows who calls")
+  findings.failure("describe", failure)
+  for (const id of [...FACTS, ...rest]) findings.skip(id, "the key could not be described")
+  return rest.length > 0 ? "final" : "usable"
 }
 
 function checkFacts(

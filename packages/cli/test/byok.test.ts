@@ -74,6 +74,7 @@ describe("the exit code is that of what failed", () => {
     const text = await validate(...key, "--principal", "arn:aws:iam::111122223333:role/keyfold")
     expect([text.code, text.stdout]).toEqual([code, expect.stringContaining(reason)])
     if (reason !== "PERMISSION_MISSING") return
+    expect(text.stdout.match(/^Add:$/gm)).toHaveLength(1)
     expect(text.stdout).toMatch(/kms:Decrypt.*Add:.*role\/keyfold.*It can take 5 minutes/s)
   })
 

@@ -81,8 +81,12 @@ async function print({ result, keyId, checks, calls, maxCalls }: Report): Promis
     table.push([titleOf(check), coloured(status, process.stdout), why, action ?? "", side ?? "", found])
   }
   console.log(table.toString())
-  for (const check of checks) {
-    if (check.fix === null || check.status === "pass") continue
+  const told = new Set<string>()
+  // What failed tells its fix before a hint, a warning, has told the same.
+  for (const check of checks.toSorted((a, b) => Number(b.status === "fail") - Number(a.status === "fail"))) {
+    const advice = JSON.stringify([check.fix, check.policy])
+    if (check.fix === null || check.status === "pass" || told.has(advice)) continue
+    told.add(advice)
     console.log(`\n${titleOf(check)}: ${printable(check.fix)}.`)
     if (check.policy !== null) console.log(`Add:\n${check.policy}`)
     if (check.propagationSeconds !== null) {
