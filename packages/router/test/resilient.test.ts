@@ -56,6 +56,24 @@ describe("tries", () => {
     expect(from.calls).toBe(2)
   })
 
+  test("each is counted by whoever counts requests", async () => {
+    const { from, kek } = fresh()
+    from.trouble = failing("UNAVAILABLE", 2)
+    let requests = 0
+    const counting: Kek = {
+      ...{ providerId: kek.providerId, keyId: kek.keyId, classify: (error) => kek.classify(error) },
+      describe: (options) => kek.describe(options),
+      unwrap: (...args) => kek.unwrap(...args),
+      async wrap(given, at, options) {
+        options.onRequest?.()
+        return from.kek("key").wrap(given, at, options)
+      },
+    }
+    const options = { onRequest: () => void requests++ }
+    await resilient(counting).wrap(secret, context, options)
+    expect([requests, from.calls]).toEqual([3, 3])
+  })
+
   test("Retry-After is waited for", async () => {
     const { from, kek } = fresh()
     from.trouble = failing("THROTTLED", 1, { retryAfterMs: 300 })
