@@ -1,0 +1,19 @@
+/** What a vault refuses for a reason of its own; a fault of keys, contexts or storage is a `KeyfoldError`. */
+export type VaultErrorCode = "NOT_FOUND" | "NAME_TAKEN" | "VERSION_CONFLICT"
+
+/** A refusal of the vault. Switch on its `code`; the message never holds a name, a context value or a value. */
+export class VaultError extends Error {
+  override readonly name = "VaultError"
+  readonly code: VaultErrorCode
+
+  constructor(code: VaultErrorCode) {
+    super(MESSAGES[code])
+    this.code = code
+  }
+}
+
+const MESSAGES: Record<VaultErrorCode, string> = {
+  NOT_FOUND: "there is no such object or version",
+  NAME_TAKEN: "another object has this name: choose a new one, or delete that object first",
+  VERSION_CONFLICT: "the object has another current version by now: read it again and decide anew",
+}
