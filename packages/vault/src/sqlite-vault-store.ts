@@ -1,7 +1,15 @@
 import { closeSync, existsSync, openSync } from "node:fs"
 import { DatabaseSync } from "node:sqlite"
 import { KeyfoldError } from "@keyfold/core"
-import type { ListQuery, ObjectRow, VaultStore, VersionFacts, VersionRow, Written } from "./vault-store.ts"
+import type {
+  ListQuery,
+  ObjectRow,
+  VaultStore,
+  VersionFacts,
+  VersionHead,
+  VersionRow,
+  Written,
+} from "./vault-store.ts"
 
 /**
  * A vault store in one SQLite file (WAL, synchronous=FULL), which several processes may open at once. A new file is
@@ -65,6 +73,7 @@ export function sqliteVaultStore(path: string): VaultStore {
     byId: (id) => read(() => toObject(sql.byId.get(id))),
     byName: (name) => read(() => toObject(sql.byName.get(name))),
     version: (objectId, versionId) => read(() => toVersion(sql.version.get(objectId, versionId))),
+    head: (objectId, versionId) => read(() => toHead(sql.head.get(objectId, versionId))),
     versions: (objectId) => read(() => sql.versions.all(objectId).map(toFacts)),
     list: (query) => read(() => list(db, query)),
     close: () =>
@@ -147,6 +156,9 @@ function prepare(db: DatabaseSync) {
     lastOrdinal: db.prepare("SELECT max(ordinal) AS ordinal FROM versions WHERE object_id = ?"),
     putVersion: db.prepare("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
     version: db.prepare("SELECT * FROM versions WHERE object_id = ? AND version_id = ?"),
+    head: db.prepare(
+      `SELECT ${facts}, substr(envelope, 1, 65536) AS head, length(envelope) AS bytes FROM versions WHERE object_id = ? AND version_id = ?`,
+    ),
     versions: db.prepare(`SELECT ${facts} FROM versions WHERE object_id = ? ORDER BY ordinal DESC`),
   }
 }
@@ -179,6 +191,11 @@ function toFacts(found: Found): VersionFacts {
 function toVersion(found: Found | undefined): VersionRow | undefined {
   if (found === undefined) return undefined
   return { ...toFacts(found), objectId: String(found.object_id), envelope: found.envelope as Uint8Array }
+}
+
+function toHead(found: Found | undefined): VersionHead | undefined {
+  if (found === undefined) return undefined
+  return { ...toFacts(found), head: found.head as Uint8Array, envelopeBytes: Number(found.bytes) }
 }
 
 /** Names whatever SQLite or the file system throws. */

@@ -26,6 +26,14 @@ export type VersionFacts = {
 /** One version of an object as stored. */
 export type VersionRow = VersionFacts & { readonly objectId: string; readonly envelope: Uint8Array }
 
+/** A version without most of its ciphertext. */
+export type VersionHead = VersionFacts & {
+  /** As much of the envelope as a header can take. */
+  readonly head: Uint8Array
+  /** Length of the whole envelope in bytes. */
+  readonly envelopeBytes: number
+}
+
 /** Which live objects to list, by time of creation. */
 export type ListQuery = {
   /** At most so many objects. */
@@ -61,6 +69,8 @@ export interface VaultStore {
   byName(name: string): Promise<ObjectRow | undefined>
   /** One version of an object, with its ciphertext. */
   version(objectId: string, versionId: string): Promise<VersionRow | undefined>
+  /** The same with the beginning of its ciphertext only, 64 KiB, and how long that is in all. */
+  head(objectId: string, versionId: string): Promise<VersionHead | undefined>
   /** All versions of an object, the newest first. */
   versions(objectId: string): Promise<readonly VersionFacts[]>
   /** Up to `limit` live objects; undefined where `after` or `before` names no object that ever was. */

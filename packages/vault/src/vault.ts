@@ -17,8 +17,15 @@ export type Description = {
   readonly updatedAt: number
 }
 
+/** A description with who wrote the version, and which KEKs wrap it. */
+export type Details = Description & {
+  readonly updatedBy: Actor
+  /** In the order of the pairs they serve; at least one. */
+  readonly keyIds: readonly string[]
+}
+
 /** A decrypted object. Its value is a string where a string was written. */
-export type VaultObject = Description & { readonly value: string | Uint8Array }
+export type VaultObject = Details & { readonly value: string | Uint8Array }
 
 /** One page of a list; give `after` or `before` back for the next or the previous one. */
 export type Page = {
@@ -55,12 +62,23 @@ export function createVault({ keyfold, store }: { readonly keyfold: Keyfold; rea
   const open = async (row: ObjectRow, versionId = row.versionId): Promise<VaultObject> => {
     const version = await store.version(row.id, versionId)
     if (version === undefined) throw new VaultError("NOT_FOUND")
-    const description = { ...describe(row), versionId }
+    const description = detailed(row, version, version.envelope, version.envelope.length)
     // The ids that were asked for, not those beside the ciphertext: a moved ciphertext does not open.
     const aad = aadOf(row.id, versionId)
     const { plaintext } = await keyfold.decrypt(version.envelope, { context: description.context, aad })
     return { ...description, value: version.text ? UTF8.decode(plaintext) : plaintext }
   }
+  const detailed = (
+    row: ObjectRow,
+    { versionId, actorId, actorName }: VersionFacts,
+    head: Uint8Array,
+    envelopeBytes: number,
+  ): Details => ({
+    ...describe(row),
+    versionId,
+    updatedBy: { id: actorId, name: actorName },
+    keyIds: keyfold.inspect(head, envelopeBytes).wraps.map(({ keyId }) => keyId),
+  })
   const alive = async (id: string): Promise<ObjectRow> => found(await store.byId(id))
   return {
     /** Adds an object. A name is unique among the living. Rejects with `NAME_TAKEN` where it is not. */
@@ -69,7 +87,7 @@ export function createVault({ keyfold, store }: { readonly keyfold: Keyfold; rea
       context: KeyContext,
       value: string | Uint8Array,
       actor: Actor,
-    ): Promise<Description> {
+    ): Promise<Details> {
       checkName(name)
       const { object } = parseContext(context)
       const id = randomUUID()
@@ -78,7 +96,7 @@ export function createVault({ keyfold, store }: { readonly keyfold: Keyfold; rea
       const text = JSON.stringify(object)
       const row: ObjectRow = { id, name, context: text, versionId, createdAt, updatedAt: createdAt }
       settle(await store.insert(row, version))
-      return describe(row)
+      return detailed(row, version, version.envelope, version.envelope.length)
     },
     /** The current value. */
     read: async (id: string): Promise<VaultObject> => open(await alive(id)),
@@ -88,27 +106,31 @@ export function createVault({ keyfold, store }: { readonly keyfold: Keyfold; rea
     readVersion: async (id: string, versionId: string): Promise<VaultObject> =>
       open(await alive(id), versionId),
     /** Everything but the value; no key is used. */
-    describe: async (id: string): Promise<Description> => describe(await alive(id)),
+    async describe(id: string): Promise<Details> {
+      const row = await alive(id)
+      const version = await store.head(id, row.versionId)
+      if (version === undefined) throw new VaultError("NOT_FOUND")
+      return detailed(row, version, version.head, version.envelopeBytes)
+    },
     /** All versions, the newest first. */
     async versions(id: string): Promise<readonly VersionFacts[]> {
       await alive(id)
       return store.versions(id)
     },
     /** Writes a new version; with `expected`, only while that is the current one (else `VERSION_CONFLICT`). */
-    async update(
-      id: string,
-      value: string | Uint8Array,
-      actor: Actor,
-      expected?: string,
-    ): Promise<Description> {
+    async update(id: string, value: string | Uint8Array, actor: Actor, expected?: string): Promise<Details> {
       const row = await alive(id)
       const version = await seal(id, contextOf(row), value, actor)
       settle(await store.append(version, expected))
-      return { ...describe(row), versionId: version.versionId, updatedAt: version.createdAt }
+      const updated = { ...row, updatedAt: version.createdAt }
+      return detailed(updated, version, version.envelope, version.envelope.length)
     },
-    /** Takes an object out of use at once, and frees its name. Its rows stay: there is no purge yet. */
-    remove: async (id: string, expected?: string): Promise<void> =>
-      settle(await store.remove(id, expected, Date.now())),
+    /** Takes an object out of use at once, frees its name, and gives it. Its rows stay: there is no purge yet. */
+    async remove(id: string, expected?: string): Promise<string> {
+      const { name } = await alive(id)
+      settle(await store.remove(id, expected, Date.now()))
+      return name
+    },
     /** One page of the living objects. `limit` is 1 to 100. */
     async list(query: ListQuery): Promise<Page> {
       const { limit, after, before } = query
