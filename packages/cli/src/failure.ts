@@ -52,6 +52,19 @@ export function stopOnSignals(): void {
   }
 }
 
+/** Resolves on the first such signal, for a command that is ended by one; the second ends the process at once. */
+export function untilSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+      process.removeAllListeners(signal)
+      process.once(signal, () => {
+        stopOnSignals()
+        resolve()
+      })
+    }
+  })
+}
+
 /** A text on one line, without what could steer a terminal: pair names and file names can hold anything. */
 export function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => `\\u{${c.codePointAt(0)?.toString(16)}}`)

@@ -21,6 +21,8 @@ export type HomeRoot = { readonly rootKey?: Uint8Array; readonly passphrase?: st
 /** An open home. `close` it. */
 export type Home = {
   readonly paths: HomePaths
+  /** Keeps data apart. */
+  readonly environment: string
   readonly managed: ManagedProvider
   readonly keyfold: Keyfold
   readonly close: () => Promise<void>
@@ -39,6 +41,7 @@ export function homePaths({ home }: HomeOptions): HomePaths {
     lock: join(folder, "root.lock"),
     store: join(folder, "keks.db"),
     bindings: join(folder, "bindings.json"),
+    vault: join(folder, "vault.db"),
   }
 }
 
@@ -131,6 +134,18 @@ export async function makeHome(paths: HomePaths, { rootKey, passphrase }: HomeRo
   }
 }
 
+/** Makes the home if there is none, and says so on standard error. */
+export async function makeMissingHome(options: HomeOptions & { readonly json?: true }): Promise<void> {
+  const paths = homePaths(options)
+  const passphrase = await passphraseFromFile(options.passphraseFile)
+  if (!(await makeHome(paths, { ...(passphrase !== undefined && { passphrase }) }))) return
+  if (options.json) console.error(JSON.stringify({ home: paths.folder }))
+  else {
+    const root = passphrase === undefined ? "keep a copy of its root.key elsewhere" : "keep its passphrase"
+    console.error(`made the home ${paths.folder}: ${root}, without it every KEK is lost`)
+  }
+}
+
 /** Runs `work` with an open home, and closes it whatever happens. */
 export async function closing<T>(home: Home, work: (home: Home) => Promise<T>): Promise<T> {
   try {
@@ -154,6 +169,7 @@ async function routed(paths: HomePaths, managed: ManagedProvider): Promise<Home>
   const router = createRouter({ managed, providers: clouds.providers, bindings: () => readBindings(paths) })
   return {
     paths,
+    environment: managed.environment,
     managed,
     keyfold: createKeyfold({ router }),
     async close() {

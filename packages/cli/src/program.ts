@@ -34,6 +34,7 @@ export function buildProgram(): Command {
   addBindingCommands(program.command("binding").description("use customers' own keys in their cloud KMS"))
   addByokCommands(program.command("byok").description("validate customers' own keys"))
   addStoreCommands(program)
+  addServeCommand(program)
   addEmulateCommand(program)
   addDoctorCommand(program)
   return program
@@ -171,6 +172,21 @@ function addStoreCommands(program: Command): void {
     withHomeOptions(restore),
     "keyfold init --root-key-file copy-of-root.key && keyfold restore --from keks.backup",
   )
+}
+
+function addServeCommand(program: Command): void {
+  const serve = program
+    .command("serve")
+    .description(
+      "serve a vault of versioned encrypted objects that WorkOS's own SDKs can talk to, until Ctrl-C; makes the home",
+    )
+    .option("--host <host>", "the address to listen at", "127.0.0.1")
+    .option("--port <n>", "the port, 0 for any free one", "4000")
+    .option("--tls-cert <file>", "the certificate chain, PEM, to serve HTTPS")
+    .option("--tls-key <file>", "its private key, PEM")
+    .option("--insecure-http", "allow plain HTTP at an address that other machines reach")
+    .action(async (options) => (await import("./commands/serve.ts")).serve(options))
+  withExamples(withHomeOptions(serve), "keyfold serve", "keyfold serve --port 0 --json")
 }
 
 function addDoctorCommand(program: Command): void {

@@ -17,6 +17,8 @@ export type HomePaths = {
   readonly store: string
   /** Which contexts use which customers' keys. It comes with the home: a missing one never means "no binding". */
   readonly bindings: string
+  /** The objects of `keyfold serve`; there is none before it first runs. */
+  readonly vault: string
 }
 
 /** Reads 64 hex digits. @throws KeyfoldError `INVALID_ARGUMENT` */

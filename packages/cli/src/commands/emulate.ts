@@ -100,7 +100,7 @@ function quoted(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 }
 
-function portOf(text: string): number {
+export function portOf(text: string): number {
   if (/^\d{1,5}$/.test(text) && Number(text) < 65_536) return Number(text)
   throw new KeyfoldError("INVALID_ARGUMENT", "--port is a number from 0, which takes any free one, to 65535")
 }

@@ -1,8 +1,7 @@
 import { KeyfoldError, type Policy } from "@keyfold/core"
 import { aadOf, contextOf } from "../context.ts"
 import { openInput, writeOutput } from "../files.ts"
-import { type HomeOptions, homePaths, makeHome, withHome } from "../home.ts"
-import { passphraseFromFile } from "../passphrase.ts"
+import { type HomeOptions, makeMissingHome, withHome } from "../home.ts"
 import { readAll } from "../streams.ts"
 
 type Options = HomeOptions & {
@@ -37,17 +36,6 @@ export async function encrypt(options: Options): Promise<void> {
       await writeOutput(options.output, await keyfold.encryptStream(stream, how))
     }
   })
-}
-
-async function makeMissingHome(options: Options): Promise<void> {
-  const paths = homePaths(options)
-  const passphrase = await passphraseFromFile(options.passphraseFile)
-  if (!(await makeHome(paths, { ...(passphrase !== undefined && { passphrase }) }))) return
-  if (options.json) console.error(JSON.stringify({ home: paths.folder }))
-  else {
-    const root = passphrase === undefined ? "keep a copy of its root.key elsewhere" : "keep its passphrase"
-    console.error(`made the home ${paths.folder}: ${root}, without it every KEK is lost`)
-  }
 }
 
 function tooLong(): KeyfoldError {

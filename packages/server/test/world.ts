@@ -1,0 +1,89 @@
+/** A server over a vault in a folder of its own, with one API key. */
+import { execFile } from "node:child_process"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { promisify } from "node:util"
+import { createKeyfold } from "@keyfold/core"
+import { createManagedProvider, type ManagedProvider, memoryStore } from "@keyfold/kek-managed"
+import { createRouter } from "@keyfold/router"
+import { createVault } from "@keyfold/vault"
+import { sqliteVaultStore } from "@keyfold/vault/sqlite"
+import { createApiKey, createApp, listen } from "../src/index.ts"
+
+export type TestWorld = {
+  readonly url: string
+  readonly apiKey: string
+  readonly managed: ManagedProvider
+  /** Status, code and body of a request, with this server's key unless told otherwise. */
+  readonly request: (
+    method: string,
+    path: string,
+    body?: unknown,
+    headers?: Record<string, string>,
+  ) => Promise<Reply>
+  /** What the SDK, in a process of its own, gives for a call on `workos.vault`, or the error it throws. */
+  readonly sdk: (...calls: readonly Call[]) => Promise<readonly SdkReply[]>
+  readonly errors: unknown[]
+  readonly close: () => Promise<void>
+}
+
+export type Reply = {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: Record<string, unknown>
+}
+/** A method and its arguments; `$0.id` stands for a field of an earlier reply. */
+export type Call = readonly [method: string, ...args: unknown[]]
+export type SdkReply = {
+  readonly value?: never
+  readonly error?: { readonly name: string; readonly status: number; readonly message: string }
+}
+
+export async function startTestWorld(): Promise<TestWorld> {
+  const folder = mkdtempSync(join(tmpdir(), "keyfold-server-"))
+  const root = { key: new Uint8Array(32).fill(1) }
+  const managed = await createManagedProvider({ store: memoryStore(), root, environment: "test" })
+  const keyfold = createKeyfold({ router: createRouter({ managed }) })
+  const store = sqliteVaultStore(join(folder, "vault.db"))
+  const { text: apiKey, key } = createApiKey("test")
+  const errors: unknown[] = []
+  const app = createApp({
+    vault: createVault({ keyfold, store }),
+    keyfold,
+    apiKeys: [key],
+    environmentId: "environment_test",
+    onError: (error) => errors.push(error),
+  })
+  const { url, port, close } = await listen(app, { port: 0 })
+  return {
+    url,
+    apiKey,
+    managed,
+    errors,
+    async request(method, path, body, headers = {}) {
+      const response = await fetch(url + path, {
+        method,
+        headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json", ...headers },
+        ...(body !== undefined && { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      })
+      return {
+        status: response.status,
+        headers: response.headers,
+        body: (await response.json()) as Record<string, unknown>,
+      }
+    },
+    async sdk(...calls) {
+      const script = join(import.meta.dirname, "sdk-client.mjs")
+      const given = JSON.stringify({ apiKey, port, calls })
+      const { stdout } = await promisify(execFile)(process.execPath, [script, given])
+      return JSON.parse(stdout)
+    },
+    async close() {
+      await close()
+      await store.close()
+      await managed.close()
+      rmSync(folder, { recursive: true })
+    },
+  }
+}
