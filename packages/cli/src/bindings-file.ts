@@ -1,15 +1,12 @@
-import { open, rename } from "node:fs/promises"
 import { KeyfoldError } from "@keyfold/core"
 import type { Binding } from "@keyfold/router"
-import { temporaryFile } from "./cleanup.ts"
 import { createOnce } from "./create-once.ts"
-import { fileFailure } from "./failure.ts"
-import { besideOf, syncFolder } from "./files.ts"
+import { damaged, privateText, readPrivate, replacePrivate } from "./private-file.ts"
 import type { HomePaths } from "./root-key-files.ts"
 
 /** Makes the file of a home that has no binding yet, unless there is one. */
 export function createBindings({ bindings }: HomePaths): Promise<boolean> {
-  return createOnce(bindings, textOf([]))
+  return createOnce(bindings, privateText({ bindings: [] }))
 }
 
 /**
@@ -20,84 +17,28 @@ export function createBindings({ bindings }: HomePaths): Promise<boolean> {
 export async function readBindings({
   bindings: path,
 }: Pick<HomePaths, "bindings">): Promise<readonly Binding[]> {
-  const text = await readPrivate(path)
-  const { parseBinding } = await import("@keyfold/router")
-  const file = parseFile(text)
-  if (Number.isInteger(file?.version) && file?.version !== VERSION) {
-    throw new KeyfoldError("UNSUPPORTED_VERSION", `${path} was written by a newer keyfold: use that one`)
+  // Whoever can change a binding can point it to a key of their own.
+  const file = await readPrivate(path, "the bindings")
+  if (file === undefined) {
+    throw new KeyfoldError("STORE_CORRUPT", `${path} is missing: put it back from a copy of the home`)
   }
-  if (file?.version !== VERSION || !Array.isArray(file.bindings)) throw corrupt(path)
+  if (!Array.isArray(file.bindings)) throw damaged(path)
+  const { parseBinding } = await import("@keyfold/router")
   const bindings = file.bindings.map((value: unknown) => {
     try {
       return parseBinding(value).binding
     } catch (error) {
-      throw corrupt(path, error)
+      throw damaged(path, error)
     }
   })
-  if (new Set(bindings.map(({ id }) => id)).size !== bindings.length) throw corrupt(path)
+  if (new Set(bindings.map(({ id }) => id)).size !== bindings.length) throw damaged(path)
   return bindings
 }
 
 /** Puts all bindings in the place of what was there, durably and at once. Only the holder of the home's lock may. */
-export async function writeBindings(
-  { bindings: path, folder }: Pick<HomePaths, "bindings" | "folder">,
+export function writeBindings(
+  { bindings: path }: Pick<HomePaths, "bindings">,
   bindings: readonly Binding[],
 ): Promise<void> {
-  const temporary = besideOf(path)
-  const { keep } = temporaryFile(temporary)
-  try {
-    const file = await open(temporary, "wx", 0o600)
-    try {
-      await file.writeFile(textOf(bindings))
-      await file.sync()
-    } finally {
-      await file.close()
-    }
-    await rename(temporary, path)
-    keep()
-    await syncFolder(folder)
-  } catch (error) {
-    throw fileFailure("cannot write the bindings", error)
-  }
+  return replacePrivate(path, "the bindings", { bindings })
 }
-
-/** Whoever can change a binding can point it to a key of their own. */
-async function readPrivate(path: string): Promise<string> {
-  try {
-    const file = await open(path)
-    try {
-      const { mode } = await file.stat()
-      if ((mode & 0o022) !== 0 && process.platform !== "win32") {
-        throw new KeyfoldError("INVALID_ARGUMENT", `others may change ${path}: run chmod 600 on it`)
-      }
-      return await file.readFile("utf8")
-    } finally {
-      await file.close()
-    }
-  } catch (error) {
-    if ((error as { code?: string }).code !== "ENOENT") throw fileFailure("cannot read the bindings", error)
-    throw new KeyfoldError("STORE_CORRUPT", `${path} is missing: put it back from a copy of the home`)
-  }
-}
-
-function parseFile(text: string): { readonly version?: unknown; readonly bindings?: unknown } | null {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null // named by the caller
-  }
-}
-
-function corrupt(path: string, cause?: unknown): KeyfoldError {
-  const why = cause instanceof KeyfoldError ? ` (${cause.message})` : ""
-  return new KeyfoldError("STORE_CORRUPT", `${path} is damaged${why}: put it back from a copy of the home`, {
-    cause,
-  })
-}
-
-/** Indented, for an administrator reads it. */
-function textOf(bindings: readonly Binding[]): string {
-  return `${JSON.stringify({ version: VERSION, bindings }, null, 2)}\n`
-}
-
-const VERSION = 1
