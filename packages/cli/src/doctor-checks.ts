@@ -46,6 +46,7 @@ export async function checkPermissions(paths: HomePaths): Promise<Finding> {
     [paths.config, 0o022, "change", "600"],
     [paths.store, 0o022, "change", "600"],
     [paths.bindings, 0o022, "change", "600"],
+    [paths.secrets, 0o022, "change", "600"],
   ]
   for (const [path, forbidden, what, right] of rules) {
     // What is missing is for other checks to say.

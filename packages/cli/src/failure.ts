@@ -31,13 +31,19 @@ export function failWith(error: unknown): never {
   if (isBrokenPipe(error)) process.exit(1)
   const failure = asFailure(error)
   if (process.env.KEYFOLD_DEBUG === "1") console.error(failure)
-  if (process.argv.includes("--json")) {
+  if (ownArguments().includes("--json")) {
     const { code, message, providerId, keyId, pairNames, retryable } = failure
     console.error(JSON.stringify({ error: { code, message, providerId, keyId, pairNames, retryable } }))
   } else {
     console.error(`error ${failure.code}: ${printable(failure.message)}`)
   }
   process.exit(exitCodeOf(failure.code))
+}
+
+/** Without those that `exec` hands on. */
+function ownArguments(): readonly string[] {
+  const end = process.argv.indexOf("--")
+  return end < 0 ? process.argv : process.argv.slice(0, end)
 }
 
 /** What the command ends with for a failure. */

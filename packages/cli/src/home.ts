@@ -42,6 +42,7 @@ export function homePaths({ home }: HomeOptions): HomePaths {
     store: join(folder, "keks.db"),
     bindings: join(folder, "bindings.json"),
     vault: join(folder, "vault.db"),
+    secrets: join(folder, "secrets.json"),
   }
 }
 

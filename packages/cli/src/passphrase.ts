@@ -1,7 +1,6 @@
 import { readFile } from "node:fs/promises"
-import { createInterface } from "node:readline/promises"
-import { Writable } from "node:stream"
 import { KeyfoldError } from "@keyfold/core"
+import { askSilently } from "./ask.ts"
 import { fileFailure } from "./failure.ts"
 import { pathOf } from "./files.ts"
 
@@ -25,25 +24,9 @@ export async function askPassphrase(kind: "current" | "new"): Promise<string> {
       "a passphrase is needed and there is no terminal to ask on: name a file with --passphrase-file or $KEYFOLD_PASSPHRASE_FILE",
     )
   }
-  const first = await ask(kind === "new" ? "New passphrase: " : "Passphrase: ")
-  if (kind === "new" && first !== (await ask("The same again: "))) {
+  const first = await askSilently(kind === "new" ? "New passphrase: " : "Passphrase: ")
+  if (kind === "new" && first !== (await askSilently("The same again: "))) {
     throw new KeyfoldError("INVALID_ARGUMENT", "the two passphrases differ")
   }
   return first
-}
-
-async function ask(question: string): Promise<string> {
-  process.stderr.write(question)
-  const silent = new Writable({ write: (_chunk, _encoding, done) => done() })
-  const terminal = createInterface({ input: process.stdin, output: silent, terminal: true })
-  terminal.on("SIGINT", () => process.kill(process.pid, "SIGINT"))
-  const ended = new Promise<never>((_, reject) => {
-    terminal.once("close", () => reject(new KeyfoldError("ABORTED", "no passphrase was given")))
-  })
-  try {
-    return await Promise.race([terminal.question(""), ended])
-  } finally {
-    terminal.close()
-    process.stderr.write("\n")
-  }
 }

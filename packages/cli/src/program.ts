@@ -14,6 +14,7 @@ import {
 } from "./options.ts"
 import { addBindingCommands, addEmulateCommand } from "./program-bindings.ts"
 import { addByokCommands } from "./program-byok.ts"
+import { addExecCommand, addSecretsCommands } from "./program-secrets.ts"
 
 /** The command line; each subcommand loads what it needs when it runs, so that starting stays quick. */
 export function buildProgram(): Command {
@@ -33,6 +34,8 @@ export function buildProgram(): Command {
   addRootCommands(program.command("root").description("change what protects the KEK store"))
   addBindingCommands(program.command("binding").description("use customers' own keys in their cloud KMS"))
   addByokCommands(program.command("byok").description("validate customers' own keys"))
+  addSecretsCommands(program.command("secrets").description("keep values for processes, encrypted"))
+  addExecCommand(program)
   addStoreCommands(program)
   addServeCommand(program)
   addEmulateCommand(program)
@@ -216,6 +219,8 @@ Examples:
   keyfold kek rotate -c organization_id=org_1
   keyfold rewrap -c organization_id=org_1 -c data_type=ssn -i ssn.kf -o ssn.kf
   keyfold binding add --match organization_id=org_1 --provider aws-kms --key-id arn:aws:kms:…
+  keyfold secrets set DATABASE_URL -c environment=development
+  keyfold exec -c environment=development -- node server.js
 
 Exit codes: 0 done · 2 bad argument, context or binding · 3 malformed, unsupported or failed decryption · 4 a key is missing,
 disabled, pending deletion or denied · 5 storage · 6 temporary, try again · 130 interrupted · 1 otherwise`

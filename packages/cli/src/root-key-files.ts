@@ -19,6 +19,8 @@ export type HomePaths = {
   readonly bindings: string
   /** The objects of `keyfold serve`; there is none before it first runs. */
   readonly vault: string
+  /** The secret slots of `keyfold exec`; there is none before the first is set. */
+  readonly secrets: string
 }
 
 /** Reads 64 hex digits. @throws KeyfoldError `INVALID_ARGUMENT` */
