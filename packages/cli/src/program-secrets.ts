@@ -6,7 +6,7 @@ export function addSecretsCommands(secrets: Command): void {
     .command("set")
     .description("keep a value, from standard input or asked for, as an environment variable of keyfold exec")
     .argument("<name>", "the variable")
-    .addOption(context().makeOptionMandatory())
+    .addOption(context())
     .option("--force", "also a name by which programs find or load code, such as PATH")
     .action(async (name, options) => (await import("./commands/secrets.ts")).set(name, options))
   withExamples(
@@ -14,6 +14,7 @@ export function addSecretsCommands(secrets: Command): void {
     "keyfold secrets set DATABASE_URL -c environment=development",
     "keyfold secrets set TLS_KEY -c environment=development < key.pem",
   )
+  set.addHelpText("after", PROJECT)
 
   const list = secrets
     .command("list")
@@ -28,7 +29,7 @@ export function addSecretsCommands(secrets: Command): void {
     .command("rm")
     .description("remove a value")
     .argument("<name>", "the variable")
-    .addOption(context().makeOptionMandatory())
+    .addOption(context())
     .addOption(home())
     .addOption(json())
     .action(async (name, options) => (await import("./commands/secrets.ts")).remove(name, options))
@@ -38,13 +39,23 @@ export function addSecretsCommands(secrets: Command): void {
 export function addExecCommand(program: Command): void {
   const exec = program
     .command("exec")
-    .description("run a command with the values of exactly this context in its environment, and nowhere else")
+    .description("run a command with values of one context in its environment, and nowhere else")
     .argument("<command...>", "after --, the command and its arguments")
-    .addOption(context().makeOptionMandatory())
+    .addOption(context())
     .action(async (command, options) => (await import("./commands/exec.ts")).exec(command, options))
-  withExamples(withHomeOptions(exec), "keyfold exec -c environment=development -- node server.js")
-  exec.addHelpText("after", AS_IF_IN_PLACE)
+  withExamples(
+    withHomeOptions(exec),
+    "keyfold exec -c environment=development -- node server.js",
+    "keyfold exec -- npm start",
+  )
+  exec.addHelpText("after", PROJECT + AS_IF_IN_PLACE)
 }
+
+const PROJECT = `
+Without -c the nearest .keyfold.toml, in this folder or above, says the context, and which values a process needs:
+  secrets = ["DATABASE_URL", "SMTP_PASSWORD"]
+  [context]
+  environment = "development"`
 
 const AS_IF_IN_PLACE = `
 It ends as the command does, with its exit code or signal. Where a value does not open, the command is not started.`

@@ -9,7 +9,7 @@ export const main = join(import.meta.dirname, "../src/main.ts")
 
 export type Run = { readonly code: number | null; readonly stdout: Buffer; readonly stderr: string }
 
-type RunOptions = { input?: Uint8Array | string; env?: NodeJS.ProcessEnv }
+type RunOptions = { input?: Uint8Array | string; env?: NodeJS.ProcessEnv; cwd?: string }
 
 /** A folder that is gone after the tests, and a command that has its home there. */
 export function workshop() {
@@ -30,13 +30,14 @@ export function workshop() {
       const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...args], {
         input: options.input ?? "",
         env: { ...env, ...options.env },
+        cwd: options.cwd,
         maxBuffer: 2 ** 28,
       })
       return { code: status, stdout, stderr: stderr.toString() }
     },
     /** Runs to the end, and leaves this process free to answer it. */
-    run(args: readonly string[], { input = "", env: more = {} }: RunOptions = {}): Promise<Run> {
-      const child = spawn(process.execPath, [main, ...args], { env: { ...env, ...more } })
+    run(args: readonly string[], { input = "", env: more = {}, cwd }: RunOptions = {}): Promise<Run> {
+      const child = spawn(process.execPath, [main, ...args], { env: { ...env, ...more }, cwd })
       const stdout: Buffer[] = []
       child.stdout.on("data", (chunk) => stdout.push(chunk))
       child.stdin.on("error", () => undefined) // it may end before it has read all

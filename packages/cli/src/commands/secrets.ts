@@ -1,17 +1,19 @@
 import { KeyfoldError } from "@keyfold/core"
 import { isSameMatch, matchText } from "../bindings.ts"
 import { contextOf } from "../context.ts"
+import { printable } from "../failure.ts"
 import { existingHome, type HomeOptions, makeMissingHome, withHome } from "../home.ts"
 import { readValue } from "../secret-input.ts"
+import { chooseContext } from "../slot-choice.ts"
 import { checkSlotName } from "../slot-name.ts"
 import { sealSlot } from "../slots.ts"
 import { changeSlots, isSameSlot, readSlots } from "../slots-file.ts"
 
-type SlotOptions = HomeOptions & { context: string[]; json?: true }
+type SlotOptions = HomeOptions & { context?: string[]; json?: true }
 
 export async function set(name: string, options: SlotOptions & { force?: true }): Promise<void> {
   checkSlotName(name, options.force ?? false)
-  const context = contextOf(options.context)
+  const { context, project } = await chooseContext(options.context)
   const value = await readValue(name)
   await makeMissingHome(options)
   const slot = await withHome(options, ({ keyfold }) => sealSlot(keyfold, { name, context }, value)).finally(
@@ -22,8 +24,11 @@ export async function set(name: string, options: SlotOptions & { force?: true })
     replaced = slots.some((each) => isSameSlot(each, slot))
     return replaced ? slots.map((each) => (isSameSlot(each, slot) ? slot : each)) : [...slots, slot]
   })
-  if (options.json) console.log(JSON.stringify({ name, context, replaced }))
-  else console.log(`${replaced ? "Replaced" : "Set"} ${name} for ${matchText(context)}.`)
+  if (options.json) return console.log(JSON.stringify({ name, context, replaced }))
+  console.log(`${replaced ? "Replaced" : "Set"} ${name} for ${matchText(context)}.`)
+  if (project !== undefined && !project.names.includes(name)) {
+    console.log(`A process gets it when ${printable(project.path)} names it too.`)
+  }
 }
 
 /** Names and contexts; no key is needed for them, and no value is opened. */
@@ -41,7 +46,7 @@ export async function list(options: HomeOptions & { context?: string[]; json?: t
 }
 
 export async function remove(name: string, options: SlotOptions): Promise<void> {
-  const context = contextOf(options.context)
+  const { context } = await chooseContext(options.context)
   await changeSlots(options, (slots) => {
     const kept = slots.filter((each) => !isSameSlot(each, { name, context }))
     if (kept.length < slots.length) return kept
