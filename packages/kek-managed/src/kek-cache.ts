@@ -161,6 +161,11 @@ export class KekCache {
     })
   }
 
+  /** Has the store asked again before the next use. */
+  distrust(): void {
+    this.#checkedAt = Number.NEGATIVE_INFINITY
+  }
+
   /** Forgets every KEK: after a change made here, so that it holds for the next call. */
   forget(): void {
     this.generation++

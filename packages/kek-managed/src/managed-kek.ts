@@ -31,7 +31,11 @@ export class ManagedKek implements Kek {
 
   unwrap(record: WrapRecord, { binding }: WrapContext): Uint8Array | Promise<Uint8Array> {
     const cached = this.#peek()
-    if (cached !== undefined) return unwrapWith(cached, binding, record)
+    if (cached !== undefined) {
+      if (record.keyVersion <= cached.version) return unwrapWith(cached, binding, record)
+      // Another process may have rotated it since the store was asked.
+      this.#cache.distrust()
+    }
     return this.#cache.use(this.keyId, (kek) => unwrapWith(kek, binding, record))
   }
 

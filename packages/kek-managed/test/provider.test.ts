@@ -160,6 +160,21 @@ describe.each([
     await managed.close()
   })
 
+  test("what another provider wrapped after it rotated the KEK opens at once", async () => {
+    const store = newStore()
+    const [one, two] = [await open(store), await open(store, { stateTtlMs: 60_000 })]
+    const kek = await two.kekFor(pair)
+    await unwrap(kek, await wrap(kek))
+    await one.rotate(kek.keyId)
+    const wrapped = await wrap(one.kek(kek.keyId))
+    expect(wrapped.record.keyVersion).toBe(2)
+    expect(await unwrap(kek, wrapped)).toEqual(wrapped.bytes)
+    const never = { ...wrapped, record: { ...wrapped.record, keyVersion: 3 } }
+    await expect(unwrap(kek, never)).rejects.toEqual(code("DECRYPTION_FAILED"))
+    await one.close()
+    await two.close()
+  })
+
   test("what another provider on the same store changed is seen within the time allowed", async () => {
     const store = newStore()
     const [one, two] = [await open(store, { stateTtlMs: 30 }), await open(store, { stateTtlMs: 30 })]
