@@ -11,6 +11,7 @@ import type { KekMeta, KekRow, KekState, KekStore, KekUsage } from "./kek-store.
 export function sqliteStore(path: string): KekStore {
   const db = guard(() => openDatabase(path))
   const sql = prepare(db)
+  let open = true
   const transaction = <T>(work: () => T): T =>
     guard(() => {
       db.exec("BEGIN IMMEDIATE")
@@ -19,7 +20,7 @@ export function sqliteStore(path: string): KekStore {
         db.exec("COMMIT")
         return result
       } catch (error) {
-        if (db.isTransaction) db.exec("ROLLBACK")
+        rollBack(db)
         throw error
       }
     })
@@ -69,7 +70,8 @@ export function sqliteStore(path: string): KekStore {
       }),
     close: () =>
       guard(() => {
-        if (db.isOpen) db.close()
+        if (open) db.close()
+        open = false
       }),
   }
 }
@@ -84,7 +86,7 @@ export function backupSqliteStore(path: string, to: string): void {
   guard(() => {
     createFile(to)
     try {
-      const db = new DatabaseSync(path, { readOnly: true, timeout: SPELL_MS })
+      const db = connect(path, true)
       try {
         db.prepare("VACUUM INTO ?").run(to)
       } finally {
@@ -103,7 +105,7 @@ export function backupSqliteStore(path: string, to: string): void {
 export function checkSqliteStore(path: string): void {
   if (!existsSync(path)) throw new KeyfoldError("STORE_FAILED", "there is no such store file")
   guard(() => {
-    const db = new DatabaseSync(path, { readOnly: true, timeout: SPELL_MS })
+    const db = connect(path, true)
     try {
       const { integrity_check } = db.prepare("PRAGMA integrity_check").get() as { integrity_check: string }
       if (integrity_check !== "ok" || numberOf(db, "PRAGMA application_id") !== APPLICATION_ID)
@@ -120,7 +122,7 @@ function openDatabase(path: string): DatabaseSync {
     closeSync(openSync(path, "a", 0o600))
     syncFile(dirname(path))
   }
-  const db = new DatabaseSync(path, { timeout: SPELL_MS })
+  const db = connect(path)
   try {
     checkWhole(path, db)
     if (numberOf(db, "PRAGMA application_id") !== APPLICATION_ID) createSchema(db)
@@ -135,6 +137,13 @@ function openDatabase(path: string): DatabaseSync {
     db.close()
     throw error
   }
+}
+
+function connect(path: string, readOnly = false): DatabaseSync {
+  const db = new DatabaseSync(path, { readOnly })
+  // Not as an option: Node 22.13 does not know it.
+  db.exec(`PRAGMA busy_timeout = ${SPELL_MS}`)
+  return db
 }
 
 /**
@@ -159,6 +168,15 @@ function createSchema(db: DatabaseSync): void {
   }
   if (!ours) db.exec(SCHEMA)
   db.exec("COMMIT")
+}
+
+/** Ends a transaction that failed, unless SQLite did so itself. */
+function rollBack(db: DatabaseSync): void {
+  try {
+    db.exec("ROLLBACK")
+  } catch {
+    // There was none any more.
+  }
 }
 
 function numberOf(db: DatabaseSync, query: string): number {
