@@ -2,8 +2,8 @@ import { existsSync, statSync } from "node:fs"
 import { mkdir, readFile } from "node:fs/promises"
 import { homedir } from "node:os"
 import { join } from "node:path"
-import { createKeyfold, type Keyfold, KeyfoldError } from "@keyfold/core"
-import type { ManagedProvider, RootKey } from "@keyfold/kek-managed"
+import { createKeyfold, type Keyfold, KeyfoldError, type KeyfoldOptions } from "@keyfold/core"
+import type { ManagedProvider, ManagedProviderOptions, RootKey } from "@keyfold/kek-managed"
 import { createBindings, readBindings } from "./bindings-file.ts"
 import { createClouds } from "./clouds.ts"
 import { createOnce } from "./create-once.ts"
@@ -17,6 +17,12 @@ export type HomeOptions = { readonly home?: string; readonly passphraseFile?: st
 
 /** What protects a new home: a root key to take over, a passphrase, or neither: a fresh root key. */
 export type HomeRoot = { readonly rootKey?: Uint8Array; readonly passphrase?: string }
+
+/** Who is told of what happens in an open home. */
+export type HomeObservers = {
+  readonly onKekEvent?: ManagedProviderOptions["onEvent"]
+  readonly onEvent?: KeyfoldOptions["onEvent"]
+}
 
 /** An open home. `close` it. */
 export type Home = {
@@ -57,13 +63,17 @@ export function existingHome(options: HomeOptions): HomePaths {
 }
 
 /** Opens the home for `work`, and closes it whatever happens. */
-export async function withHome<T>(options: HomeOptions, work: (home: Home) => Promise<T>): Promise<T> {
+export async function withHome<T>(
+  options: HomeOptions,
+  work: (home: Home) => Promise<T>,
+  observers: HomeObservers = {},
+): Promise<T> {
   const paths = existingHome(options)
   const settled = existsSync(paths.newRootKey)
-    ? await whileLocked(paths.lock, 0, () => openSettled(paths, options))
+    ? await whileLocked(paths.lock, 0, () => openSettled(paths, options, observers))
     : undefined
   // Where another process is changing the root key just now, it is the one that settles it.
-  const { home } = settled?.value ?? (await openHome(paths, options))
+  const { home } = settled?.value ?? (await openHome(paths, options, observers))
   return closing(home, work)
 }
 
@@ -87,6 +97,7 @@ export async function whileHomeLocked<T>(
 export async function openHome(
   paths: HomePaths,
   options: HomeOptions,
+  { onKekEvent, onEvent }: HomeObservers = {},
 ): Promise<{ readonly home: Home; readonly opens: string | undefined }> {
   const { environment } = await readConfig(paths)
   if (!existsSync(paths.store)) {
@@ -100,12 +111,13 @@ export async function openHome(
   const { sqliteStore } = await import("@keyfold/kek-managed/sqlite")
   const store = sqliteStore(paths.store)
   try {
-    const open = (root: RootKey) => createManagedProvider({ store, root, environment })
+    const observer = onKekEvent !== undefined && { onEvent: onKekEvent }
+    const open = (root: RootKey) => createManagedProvider({ store, root, environment, ...observer })
     const { value: managed, path: opens } =
       (await rootKindOf(store)) === "passphrase"
         ? { value: await open(await passphraseRoot(options)), path: undefined }
         : await openWithRootKey(paths, (key) => open({ key }))
-    return { home: await routed(paths, managed), opens }
+    return { home: await routed(paths, managed, onEvent), opens }
   } catch (error) {
     await store.close()
     throw error
@@ -157,14 +169,18 @@ export async function closing<T>(home: Home, work: (home: Home) => Promise<T>): 
 }
 
 /** Opens a home whose lock this process holds, and tidies up after a rotation that was cut off. */
-async function openSettled(paths: HomePaths, options: HomeOptions) {
-  const opened = await openHome(paths, options)
+async function openSettled(paths: HomePaths, options: HomeOptions, observers?: HomeObservers) {
+  const opened = await openHome(paths, options, observers)
   await settleRootKey(paths, opened.opens)
   return opened
 }
 
 /** A home whose contexts go by its bindings, read anew whenever a context is routed. */
-async function routed(paths: HomePaths, managed: ManagedProvider): Promise<Home> {
+async function routed(
+  paths: HomePaths,
+  managed: ManagedProvider,
+  onEvent: KeyfoldOptions["onEvent"],
+): Promise<Home> {
   const { createRouter } = await import("@keyfold/router")
   const clouds = createClouds()
   const router = createRouter({ managed, providers: clouds.providers, bindings: () => readBindings(paths) })
@@ -172,7 +188,7 @@ async function routed(paths: HomePaths, managed: ManagedProvider): Promise<Home>
     paths,
     environment: managed.environment,
     managed,
-    keyfold: createKeyfold({ router }),
+    keyfold: createKeyfold({ router, ...(onEvent !== undefined && { onEvent }) }),
     async close() {
       try {
         await clouds.close()
@@ -197,6 +213,11 @@ async function makeStore(paths: HomePaths, root: RootKey): Promise<void> {
 
 async function passphraseRoot({ passphraseFile }: HomeOptions): Promise<RootKey> {
   return { passphrase: (await passphraseFromFile(passphraseFile)) ?? (await askPassphrase("current")) }
+}
+
+/** The environment of a home, for what needs no key. */
+export async function readEnvironment(paths: HomePaths): Promise<string> {
+  return (await readConfig(paths)).environment
 }
 
 async function readConfig({ config }: HomePaths): Promise<{ readonly environment: string }> {

@@ -1,3 +1,4 @@
+import { KeyfoldError } from "@keyfold/core"
 import { type Command, Option } from "commander"
 
 /** Options that several commands share; each call makes a new one. */
@@ -34,6 +35,12 @@ export function withOpeningOptions(command: Command): Command {
       .addOption(input())
       .addOption(output()),
   )
+}
+
+/** The number of an option. @throws KeyfoldError `INVALID_ARGUMENT` */
+export function wholeNumber(text: string, option: string, least = 0): number {
+  if (/^\d{1,9}$/.test(text) && Number(text) >= least) return Number(text)
+  throw new KeyfoldError("INVALID_ARGUMENT", `${option} is a whole number, at least ${least}`)
 }
 
 /** Shows examples at the end of a command's help. */

@@ -15,6 +15,7 @@ import {
 import { addBindingCommands, addEmulateCommand } from "./program-bindings.ts"
 import { addByokCommands } from "./program-byok.ts"
 import { addExecCommand, addSecretsCommands } from "./program-secrets.ts"
+import { addApiKeyCommands, addServeCommand, addVaultCommands } from "./program-vault.ts"
 
 /** The command line; each subcommand loads what it needs when it runs, so that starting stays quick. */
 export function buildProgram(): Command {
@@ -38,6 +39,8 @@ export function buildProgram(): Command {
   addExecCommand(program)
   addStoreCommands(program)
   addServeCommand(program)
+  addApiKeyCommands(program.command("api-key").description("say who may use the vault's server"))
+  addVaultCommands(program.command("vault").description("look after the vault's objects"))
   addEmulateCommand(program)
   addDoctorCommand(program)
   return program
@@ -175,21 +178,6 @@ function addStoreCommands(program: Command): void {
     withHomeOptions(restore),
     "keyfold init --root-key-file copy-of-root.key && keyfold restore --from keks.backup",
   )
-}
-
-function addServeCommand(program: Command): void {
-  const serve = program
-    .command("serve")
-    .description(
-      "serve a vault of versioned encrypted objects that WorkOS's own SDKs can talk to, until Ctrl-C; makes the home",
-    )
-    .option("--host <host>", "the address to listen at", "127.0.0.1")
-    .option("--port <n>", "the port, 0 for any free one", "4000")
-    .option("--tls-cert <file>", "the certificate chain, PEM, to serve HTTPS")
-    .option("--tls-key <file>", "its private key, PEM")
-    .option("--insecure-http", "allow plain HTTP at an address that other machines reach")
-    .action(async (options) => (await import("./commands/serve.ts")).serve(options))
-  withExamples(withHomeOptions(serve), "keyfold serve", "keyfold serve --port 0 --json")
 }
 
 function addDoctorCommand(program: Command): void {

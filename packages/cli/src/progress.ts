@@ -16,19 +16,44 @@ export function progressOf(readable: Readable, size: number | undefined, label: 
 
 /** A bar on stderr that counts to `total` bytes; silent where that is no terminal. */
 export async function startBar(label: string, total: number): Promise<Bar> {
-  if (!process.stderr.isTTY) return { add: () => undefined, stop: () => undefined }
-  const { SingleBar, Presets } = await import("cli-progress")
-  const format = `${label} {bar} {percentage}% | {value}/{total} MiB | {duration_formatted}`
-  const bar = new SingleBar({ format, stream: process.stderr }, Presets.shades_classic)
-  bar.start(Math.ceil(total / MIB), 0)
-  // So that an error stands on a line of its own.
-  const forget = onFailure(() => bar.stop())
+  const bar = await openBar(label, "MiB")
+  bar?.start(Math.ceil(total / MIB), 0)
   let done = 0
   return {
     add(bytes) {
       done += bytes
-      bar.update(Math.floor(done / MIB))
+      bar?.update(Math.floor(done / MIB))
     },
+    stop: () => bar?.stop(),
+  }
+}
+
+/** A bar on stderr that counts things whose number may still change; silent where that is no terminal. */
+export async function startCount(
+  things: string,
+): Promise<{ readonly set: (done: number, total: number) => void; readonly stop: () => void }> {
+  const bar = await openBar("moving", things)
+  bar?.start(0, 0)
+  return {
+    set(done, total) {
+      bar?.setTotal(total)
+      bar?.update(done)
+    },
+    stop: () => bar?.stop(),
+  }
+}
+
+async function openBar(label: string, unit: string) {
+  if (!process.stderr.isTTY) return undefined
+  const { SingleBar, Presets } = await import("cli-progress")
+  const format = `${label} {bar} {percentage}% | {value}/{total} ${unit} | {duration_formatted}`
+  const bar = new SingleBar({ format, stream: process.stderr }, Presets.shades_classic)
+  // So that an error stands on a line of its own.
+  const forget = onFailure(() => bar.stop())
+  return {
+    start: (total: number, done: number) => bar.start(total, done),
+    setTotal: (total: number) => bar.setTotal(total),
+    update: (done: number) => bar.update(done),
     stop() {
       bar.stop()
       forget()

@@ -1,32 +1,31 @@
-import { createHash, randomUUID } from "node:crypto"
-import { type Keyfold, KeyfoldError } from "@keyfold/core"
-import type { Details, Vault } from "@keyfold/vault"
+import { randomUUID } from "node:crypto"
+import type { Keyfold } from "@keyfold/core"
+import { createVault, type EventSink, type Vault, type VaultStore } from "@keyfold/vault"
 import { type Context, Hono } from "hono"
 import { bodyLimit } from "hono/body-limit"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
-import { type ApiKey, findApiKey } from "./api-key.ts"
-import { failureOf, RequestError } from "./failure.ts"
-import { type IdempotentAnswer, IdempotentAnswers } from "./idempotency.ts"
-import {
-  bodyOf,
-  createBody,
-  dataKeyBody,
-  decryptBody,
-  deleteQuery,
-  listQuery,
-  queryOf,
-  rekeyBody,
-  updateBody,
-} from "./requests.ts"
+import { RateLimiterMemory, type RateLimiterRes } from "rate-limiter-flexible"
+import { type ApiKey, ApiKeyFinder } from "./api-key.ts"
+import { addEventRoutes } from "./event-routes.ts"
+import { type Failure, failureOf, RequestError } from "./failure.ts"
+import { addKeyRoutes } from "./key-routes.ts"
+import type { Metrics } from "./metrics.ts"
+import { addObjectRoutes } from "./object-routes.ts"
+import { openApiDocument } from "./openapi.ts"
 
 export type ServerOptions = {
-  readonly vault: Vault
-  /** Serves the data keys; the same one that the vault uses. */
   readonly keyfold: Keyfold
-  /** Who may call. */
-  readonly apiKeys: readonly ApiKey[]
+  readonly store: VaultStore
   /** Named in answers. */
   readonly environmentId: string
+  /** Who may call beside the API keys in the store. */
+  readonly apiKeys?: readonly ApiKey[]
+  /** Requests a minute of one API key; 0 for no limit. Default 60,000. */
+  readonly requestsPerMinute?: number
+  /** Where events of reads go; default is the store. @see EventBuffer */
+  readonly events?: EventSink
+  /** Counts requests, and is served at /metrics. */
+  readonly metrics?: Metrics
   /** Told of each request when it is answered: never a body, a name or a query. */
   readonly onRequest?: (request: AnsweredRequest) => void
   /** Told of what no answer explains (status 500), for the operator; it may hold a cause with details. */
@@ -43,13 +42,13 @@ export type AnsweredRequest = {
   readonly apiKeyId: string | undefined
 }
 
-type Env = { Variables: { requestId: string; apiKey: ApiKey } }
+/** What requests carry along. */
+export type Env = { Variables: { requestId: string; apiKey: ApiKey; vault: Vault } }
 
-/** The eleven endpoints of WorkOS Vault's public contract under /vault/v1, and /healthz. */
+/** The endpoints of WorkOS Vault's public contract under /vault/v1, /events, and what operators need. */
 export function createApp(options: ServerOptions): Hono<Env> {
-  const { vault, keyfold, apiKeys, environmentId, onRequest, onError } = options
+  const { keyfold, store, environmentId, apiKeys = [], events, metrics, onRequest, onError } = options
   const app = new Hono<Env>()
-  const answers = new IdempotentAnswers()
 
   app.use(async (context, next) => {
     const startedAt = performance.now()
@@ -58,14 +57,16 @@ export function createApp(options: ServerOptions): Hono<Env> {
     context.header("X-Request-ID", requestId)
     context.header("Cache-Control", "no-store")
     await next()
-    onRequest?.({
+    const answered = {
       requestId,
       method: context.req.method,
       route: context.req.routePath,
       status: context.res.status,
       durationMs: performance.now() - startedAt,
       apiKeyId: (context.get("apiKey") as ApiKey | undefined)?.id,
-    })
+    }
+    metrics?.onRequest(answered)
+    onRequest?.(answered)
   })
   app.onError((error, context) => {
     const failure = failureOf(error)
@@ -76,16 +77,50 @@ export function createApp(options: ServerOptions): Hono<Env> {
     fail(context, { status: 404, code: "not_found", message: "there is no such endpoint" }),
   )
   app.get("/healthz", (context) => context.json({ status: "ok" }))
-
-  app.use("/vault/*", async (context, next) => {
-    const apiKey = findApiKey(apiKeys, context.req.header("authorization"))
-    if (apiKey === undefined) {
-      const message = "send an API key of this server as Authorization: Bearer sk_… (43 characters after sk_)"
-      throw new RequestError(401, "unauthorized", message)
+  app.get("/readyz", async (context) => {
+    try {
+      await store.byId("ready?")
+    } catch (error) {
+      onError?.(error, context.get("requestId"))
+      throw new RequestError(503, "not_ready", "the store does not answer", 1)
     }
-    context.set("apiKey", apiKey)
-    await next()
+    return context.json({ status: "ready" })
   })
+  app.get("/openapi.json", (context) => context.json(openApiDocument()))
+  if (metrics !== undefined) {
+    app.get("/metrics", async (context) =>
+      context.body(await metrics.text(), 200, { "content-type": metrics.contentType }),
+    )
+  }
+
+  const finder = new ApiKeyFinder(store, apiKeys)
+  const allow = limiter(options.requestsPerMinute ?? 60_000)
+  const vaults = new WeakMap<ApiKey, Vault>()
+  const vaultOf = (apiKey: ApiKey): Vault => {
+    const known = vaults.get(apiKey)
+    if (known !== undefined) return known
+    const { id, name, scope } = apiKey
+    const vault = createVault({
+      ...{ keyfold, store, actor: { id, name }, scope: scope.context },
+      ...(events !== undefined && { events }),
+    })
+    vaults.set(apiKey, vault)
+    return vault
+  }
+  for (const path of ["/vault/*", "/events"]) {
+    app.use(path, async (context, next) => {
+      const apiKey = await finder.find(context.req.header("authorization"))
+      if (apiKey === undefined) {
+        const message =
+          "send an API key of this server as Authorization: Bearer sk_… (43 characters after sk_)"
+        throw new RequestError(401, "unauthorized", message)
+      }
+      await allow(apiKey.id)
+      context.set("apiKey", apiKey)
+      context.set("vault", vaultOf(apiKey))
+      await next()
+    })
+  }
   app.use(
     "/vault/*",
     bodyLimit({
@@ -95,154 +130,30 @@ export function createApp(options: ServerOptions): Hono<Env> {
       },
     }),
   )
-
-  const metadata = (object: Details) => ({
-    id: object.id,
-    environment_id: environmentId,
-    key_id: keyIdText(object.keyIds[0] as string),
-    context: object.context,
-    updated_at: new Date(object.updatedAt).toISOString(),
-    updated_by: object.updatedBy,
-    version_id: object.versionId,
-  })
-  const withoutValue = (object: Details) => ({ id: object.id, name: object.name, metadata: metadata(object) })
-  const actorOf = (context: Context<Env>) => {
-    const { id, name } = context.get("apiKey")
-    return { id, name }
-  }
-
-  app.post("/vault/v1/kv", async (context) => {
-    const { name, value, key_context } = await bodyOf(context, createBody, 422)
-    const create = async (): Promise<IdempotentAnswer> =>
-      metadata(await vault.create(name, key_context, value, actorOf(context)))
-    const key = context.req.header("idempotency-key")
-    if (key === undefined) return context.json(await create(), 201)
-    const owner = context.get("apiKey").id
-    return context.json(await answers.once(owner, key, [name, value, key_context], create), 201)
-  })
-  app.get("/vault/v1/kv", async (context) => {
-    const { objects, before, after } = await vault.list(queryOf(context, listQuery))
-    return context.json({
-      data: objects.map(({ id, name, updatedAt }) => ({
-        id,
-        name,
-        updated_at: new Date(updatedAt).toISOString(),
-      })),
-      list_metadata: { before: before ?? null, after: after ?? null },
-    })
-  })
-  app.get("/vault/v1/kv/name/:name", async (context) => {
-    const object = await vault.readByName(context.req.param("name"))
-    return context.json({ ...withoutValue(object), value: textOf(object.value) })
-  })
-  app.get("/vault/v1/kv/:id", async (context) => {
-    const object = await vault.read(context.req.param("id"))
-    return context.json({ ...withoutValue(object), value: textOf(object.value) })
-  })
-  app.put("/vault/v1/kv/:id", async (context) => {
-    const { value, version_check } = await bodyOf(context, updateBody, 400)
-    const id = context.req.param("id")
-    return context.json(
-      withoutValue(await vault.update(id, value, actorOf(context), version_check ?? undefined)),
-      201,
-    )
-  })
-  app.delete("/vault/v1/kv/:id", async (context) => {
-    const { version_check } = queryOf(context, deleteQuery)
-    return context.json({ success: true, name: await vault.remove(context.req.param("id"), version_check) })
-  })
-  app.get("/vault/v1/kv/:id/metadata", async (context) =>
-    context.json(withoutValue(await vault.describe(context.req.param("id")))),
-  )
-  app.get("/vault/v1/kv/:id/versions", async (context) => {
-    const versions = await vault.versions(context.req.param("id"))
-    return context.json({
-      data: versions.map(({ versionId, createdAt, size }, i) => ({
-        id: versionId,
-        created_at: new Date(createdAt).toISOString(),
-        current_version: i === 0,
-        // A hash of the value would tell equal values apart from others to whoever may only describe.
-        etag: versionId.replaceAll("-", ""),
-        size,
-      })),
-      list_metadata: { before: null, after: null },
-    })
-  })
-
-  app.post("/vault/v1/keys/data-key", async (context) => {
-    const { context: keyContext } = await bodyOf(context, dataKeyBody, 422)
-    const { key, sealed } = await keyfold.generateDataKey({ context: keyContext })
-    try {
-      return context.json({ ...dataKey(key, sealed), encrypted_keys: base64(sealed), context: keyContext })
-    } finally {
-      key.fill(0)
-    }
-  })
-  app.post("/vault/v1/keys/decrypt", async (context) => {
-    const { keys } = await bodyOf(context, decryptBody, 400)
-    const { key } = await blob(keyfold.decryptDataKey(keys, { authorize: () => true }))
-    try {
-      return context.json(dataKey(key, keys))
-    } finally {
-      key.fill(0)
-    }
-  })
-  app.post("/vault/v1/keys/rekey", async (context) => {
-    const { context: newContext, encrypted_keys } = await bodyOf(context, rekeyBody, 422)
-    const sealed = await blob(keyfold.rekeyDataKey(encrypted_keys, { authorize: () => true, newContext }))
-    const { key } = await keyfold.decryptDataKey(sealed, { context: newContext })
-    try {
-      return context.json({ ...dataKey(key, sealed), encrypted_keys: base64(sealed), context: newContext })
-    } finally {
-      key.fill(0)
-    }
-  })
+  addObjectRoutes(app, environmentId)
+  addKeyRoutes(app)
+  addEventRoutes(app, store)
   return app
 }
 
-function fail(
-  context: Context,
-  failure: { status: number; code: string; message: string; retryAfter?: number },
-): Response {
-  const { status, code, message, retryAfter } = failure
+/** Throws 429 with the time until the next minute where an API key asks too often. */
+function limiter(requestsPerMinute: number): (apiKeyId: string) => Promise<void> {
+  if (requestsPerMinute === 0) return async () => undefined
+  const limit = new RateLimiterMemory({ points: requestsPerMinute, duration: 60 })
+  return async (apiKeyId) => {
+    try {
+      await limit.consume(apiKeyId)
+    } catch (refused) {
+      const retryAfter = Math.ceil((refused as RateLimiterRes).msBeforeNext / 1000)
+      const message = `this API key may send ${requestsPerMinute} requests a minute: wait for Retry-After`
+      throw new RequestError(429, "rate_limited", message, retryAfter)
+    }
+  }
+}
+
+function fail(context: Context, { status, code, message, retryAfter }: Failure): Response {
   if (retryAfter !== undefined) context.header("Retry-After", String(retryAfter))
   return context.json({ error: message, message, code }, status as ContentfulStatusCode)
-}
-
-/** A blob that its sender brought and that does not open is its sender's fault. */
-async function blob<T>(opening: Promise<T>): Promise<T> {
-  try {
-    return await opening
-  } catch (error) {
-    if (!(error instanceof KeyfoldError && error.code === "DECRYPTION_FAILED")) throw error
-    throw new RequestError(400, "decryption_failed", "these keys do not open here, or were altered")
-  }
-}
-
-/** The id says which blob it is, and nothing of the key in it. */
-function dataKey(key: Uint8Array, sealed: Uint8Array): { readonly id: string; readonly data_key: string } {
-  return {
-    id: uuidText(createHash("sha256").update(sealed).digest("hex").slice(0, 32)),
-    data_key: base64(key),
-  }
-}
-
-/** The contract's values are text; what a library user wrote as bytes is given as base64. */
-function textOf(value: string | Uint8Array): string {
-  return typeof value === "string" ? value : base64(value)
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64")
-}
-
-/** Managed key ids have 32 hex digits and are shown as a UUID, as the contract's are; a CMK's id stays. */
-function keyIdText(keyId: string): string {
-  return /^[0-9a-f]{32}$/.test(keyId) ? uuidText(keyId) : keyId
-}
-
-function uuidText(hex: string): string {
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5")
 }
 
 /** A value of 64 MiB, with room for what JSON has to escape. */

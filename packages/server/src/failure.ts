@@ -14,9 +14,9 @@ export type Failure = {
 export class RequestError extends Error {
   readonly failure: Failure
 
-  constructor(status: number, code: string, message: string) {
+  constructor(status: number, code: string, message: string, retryAfter?: number) {
     super(message)
-    this.failure = { status, code, message }
+    this.failure = { status, code, message, ...(retryAfter !== undefined && { retryAfter }) }
   }
 }
 
@@ -48,6 +48,8 @@ const VAULT_STATUS: Readonly<Record<VaultErrorCode, number>> = {
   NOT_FOUND: 404,
   NAME_TAKEN: 409,
   VERSION_CONFLICT: 409,
+  CONTEXT_MISMATCH: 409,
+  OUT_OF_SCOPE: 403,
 }
 
 /** A key that its owner has shut is not a fault of the server: SDKs try a 5xx again. */

@@ -56,6 +56,32 @@ export const listQuery = z
     }),
   )
 
+const texts = z
+  .union([z.string(), z.array(z.string())])
+  .transform((given) => (typeof given === "string" ? given.split(",") : given))
+export const eventsQuery = z
+  .object({
+    limit: z.coerce.number().int().min(1).max(100).default(10),
+    order: z.enum(["asc", "desc"]).default("desc"),
+    after: id.optional(),
+    before: id.optional(),
+    events: texts.optional(),
+    range_start: moment.optional(),
+    range_end: moment.optional(),
+    organization_id: z.string().max(500).optional(),
+  })
+  .refine(
+    ({ after, before }) => after === undefined || before === undefined,
+    "give after or before, not both",
+  )
+  .transform(({ events, range_start, range_end, organization_id, ...query }) => ({
+    ...query,
+    types: events,
+    from: range_start,
+    until: range_end,
+    organizationId: organization_id,
+  }))
+
 /** The body, as JSON of this shape. @throws RequestError 400, 415, or `status` for a wrong shape */
 export async function bodyOf<T>(context: Context, schema: z.ZodType<T>, status: 400 | 422): Promise<T> {
   const type = context.req.header("content-type") ?? ""
@@ -72,7 +98,9 @@ export async function bodyOf<T>(context: Context, schema: z.ZodType<T>, status: 
 
 /** The query, of this shape; a parameter that is empty counts as none, and one that is unknown is ignored. */
 export function queryOf<T>(context: Context, schema: z.ZodType<T>): T {
-  const given = Object.entries(context.req.query()).filter(([, value]) => value !== "")
+  const given = Object.entries(context.req.queries())
+    .map(([name, values]) => [name, values.length === 1 ? values[0] : values] as const)
+    .filter(([, value]) => value !== "")
   return checked(schema, Object.fromEntries(given), 400)
 }
 

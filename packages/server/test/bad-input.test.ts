@@ -125,7 +125,7 @@ describe("without a key of this server", () => {
 })
 
 test("only loopback is served without TLS, unless it is allowed", async () => {
-  const app = createApp({ vault: {} as never, keyfold: {} as never, apiKeys: [], environmentId: "e" })
+  const app = createApp({ keyfold: {} as never, store: {} as never, environmentId: "e" })
   await expect(listen(app, { host: "0.0.0.0", port: 0 })).rejects.toMatchObject({ code: "INVALID_ARGUMENT" })
   const open = await listen(app, { host: "0.0.0.0", port: 0, insecureHttp: true })
   expect((await fetch(`http://127.0.0.1:${open.port}/healthz`)).status).toBe(200)

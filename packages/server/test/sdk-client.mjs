@@ -6,7 +6,8 @@ const workos = new WorkOS(apiKey, { apiHostname: "127.0.0.1", port, https: false
 const replies = []
 for (const [method, ...args] of calls) {
   try {
-    replies.push({ value: plain(await workos.vault[method](...args.map(filled))) })
+    const [service, name] = method.includes(".") ? method.split(".") : ["vault", method]
+    replies.push({ value: plain(await workos[service][name](...args.map(filled))) })
   } catch (error) {
     replies.push({ error: { name: error.name, status: error.status, message: error.message } })
   }
@@ -28,5 +29,6 @@ function filled(value) {
     return value.startsWith("date:") ? new Date(value.slice(5)) : value
   }
   if (typeof value !== "object" || value === null) return value
+  if (Array.isArray(value)) return value.map(filled)
   return Object.fromEntries(Object.entries(value).map(([name, each]) => [name, filled(each)]))
 }

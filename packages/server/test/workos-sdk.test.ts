@@ -149,6 +149,39 @@ describe("(a) every row", () => {
     expect(again).toEqual({ key: made?.dataKey.key, id: rekeyed?.id })
   })
 
+  test("GET /events: listEvents, of every type that the contract has for what was done", async () => {
+    const name = named()
+    const replies = values(
+      await world.sdk(
+        ["createObject", { name, value: "canary", context }],
+        ["updateObject", { id: "$0.id", value: "canary 2" }],
+        ["readObject", { id: "$0.id" }],
+        ["describeObject", { id: "$0.id" }],
+        ["listObjects", {}],
+        ["deleteObject", { id: "$0.id" }],
+        ["createDataKey", { context }],
+        ["decryptDataKey", { keys: "$6.encryptedKeys" }],
+        ["events.listEvents", { limit: 8, order: "desc" }],
+        ["events.listEvents", { events: ["vault.data.read", "vault.data.deleted"], limit: 2, order: "desc" }],
+        ["events.listEvents", { organizationId: "org_1", limit: 1, order: "asc" }],
+      ),
+    ) as never as { data: { event: string; data: Record<string, unknown> }[]; listMetadata: object }[]
+    const [all, some, one] = replies.slice(-3)
+    expect(all?.data.map(({ event }) => event).reverse()).toEqual([
+      ...["vault.data.created", "vault.data.updated", "vault.data.read", "vault.metadata.read"],
+      ...["vault.names.listed", "vault.data.deleted", "vault.dek.read", "vault.dek.decrypted"],
+    ])
+    expect(all?.data.at(-1)?.data).toEqual({
+      ...{ actorId: expect.stringMatching(/^key_/), actorSource: "api", actorName: "test" },
+      ...{ kvName: name, keyId: expect.stringMatching(UUID), keyContext: context },
+    })
+    expect(some?.data.map(({ event }) => event)).toEqual(["vault.data.deleted", "vault.data.read"])
+    expect([one?.data.length, one?.listMetadata]).toEqual([
+      ...[1, { after: expect.stringMatching(/^event_/), before: null }],
+    ])
+    expect(JSON.stringify(replies.slice(-3))).not.toContain("canary")
+  })
+
   test("encrypt and decrypt of the SDK itself, with and without additional data", async () => {
     const replies = await world.sdk(
       ["encrypt", "ein Gedicht, ü", context],

@@ -7,9 +7,9 @@ import { promisify } from "node:util"
 import { createKeyfold } from "@keyfold/core"
 import { createManagedProvider, type ManagedProvider, memoryStore } from "@keyfold/kek-managed"
 import { createRouter } from "@keyfold/router"
-import { createVault } from "@keyfold/vault"
+import type { VaultStore } from "@keyfold/vault"
 import { sqliteVaultStore } from "@keyfold/vault/sqlite"
-import { createApiKey, createApp, listen } from "../src/index.ts"
+import { createApiKey, createApp, listen, type ServerOptions } from "../src/index.ts"
 
 export type TestWorld = {
   readonly url: string
@@ -24,6 +24,8 @@ export type TestWorld = {
   ) => Promise<Reply>
   /** What the SDK, in a process of its own, gives for a call on `workos.vault`, or the error it throws. */
   readonly sdk: (...calls: readonly Call[]) => Promise<readonly SdkReply[]>
+  readonly store: VaultStore
+  readonly options: ServerOptions
   readonly errors: unknown[]
   readonly close: () => Promise<void>
 }
@@ -33,7 +35,7 @@ export type Reply = {
   readonly headers: Headers
   readonly body: Record<string, unknown>
 }
-/** A method and its arguments; `$0.id` stands for a field of an earlier reply. */
+/** A method, of `workos.vault` unless it names another service, and its arguments; `$0.id` stands for a field of an earlier reply. */
 export type Call = readonly [method: string, ...args: unknown[]]
 export type SdkReply = {
   readonly value?: never
@@ -48,18 +50,15 @@ export async function startTestWorld(): Promise<TestWorld> {
   const store = sqliteVaultStore(join(folder, "vault.db"))
   const { text: apiKey, key } = createApiKey("test")
   const errors: unknown[] = []
-  const app = createApp({
-    vault: createVault({ keyfold, store }),
-    keyfold,
-    apiKeys: [key],
-    environmentId: "environment_test",
-    onError: (error) => errors.push(error),
-  })
+  const options = { keyfold, store, apiKeys: [key], environmentId: "environment_test" }
+  const app = createApp({ ...options, onError: (error) => errors.push(error) })
   const { url, port, close } = await listen(app, { port: 0 })
   return {
     url,
     apiKey,
     managed,
+    store,
+    options,
     errors,
     async request(method, path, body, headers = {}) {
       const response = await fetch(url + path, {

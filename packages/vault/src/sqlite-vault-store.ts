@@ -1,7 +1,13 @@
-import { closeSync, existsSync, openSync } from "node:fs"
-import { DatabaseSync } from "node:sqlite"
+import type { DatabaseSync } from "node:sqlite"
 import { KeyfoldError } from "@keyfold/core"
+import { openDatabase } from "./sqlite-schema.ts"
 import type {
+  ApiKeyRow,
+  Claimed,
+  Due,
+  EventQuery,
+  EventRow,
+  LinkedEvent,
   ListQuery,
   ObjectRow,
   VaultStore,
@@ -15,95 +21,175 @@ import type {
  * A vault store in one SQLite file (WAL, synchronous=FULL), which several processes may open at once. A new file is
  * its owner's alone. @throws KeyfoldError `STORE_FAILED`, `STORE_FULL`, `STORE_CORRUPT`, `UNSUPPORTED_VERSION`
  */
-export function sqliteVaultStore(path: string): VaultStore {
+export function sqliteVaultStore(
+  path: string,
+  { environment = "default" }: { readonly environment?: string } = {},
+): VaultStore {
   const db = guard(() => openDatabase(path))
   const sql = prepare(db)
+  let open = true
   const read = async <T>(work: () => T): Promise<T> => guard(work)
-  const write = (work: () => Written) =>
+  const write = <T>(work: () => T, events: readonly EventRow[] = []) =>
     read(() => {
       db.exec("BEGIN IMMEDIATE")
       try {
         const result = work()
+        if (result === "done" || result === true) for (const event of events) putEvent(event)
         db.exec("COMMIT")
         return result
       } catch (error) {
-        if (db.isTransaction) db.exec("ROLLBACK")
+        rollBack(db)
         throw error
       }
     })
   const check = (id: string, expected: string | undefined): Written => {
-    const found = sql.byId.get(id)
-    if (found === undefined) return "not-found"
-    return expected === undefined || found.version_id === expected ? "done" : "version-conflict"
+    const found = toObject(sql.byId.get(id, environment))
+    if (found === undefined || found.deletedAt !== 0) return "not-found"
+    return expected === undefined || found.versionId === expected ? "done" : "version-conflict"
   }
   const putVersion = (v: VersionRow, ordinal: number) =>
     sql.putVersion.run(
-      v.objectId,
-      v.versionId,
-      ordinal,
-      v.createdAt,
-      v.actorId,
-      v.actorName,
-      Number(v.text),
-      v.size,
-      v.envelope,
+      ...[v.objectId, v.versionId, ordinal, v.createdAt, v.actorId, v.actorName],
+      ...[Number(v.text), v.size, environment, v.createdAt, v.header, v.payload],
     )
+  const putEvent = (e: EventRow) => {
+    sql.putEvent.run(e.id, environment, e.at, e.body)
+    sql.putDetail.run(e.id, e.objectId ?? null, e.organizationId ?? null, e.salt, e.detail)
+  }
   return {
-    insert: (o, v) =>
+    insert: (o, v, events) =>
       write(() => {
-        if (sql.byName.get(o.name) !== undefined) return "name-taken"
-        sql.putObject.run(o.id, o.name, o.context, o.versionId, o.createdAt, o.updatedAt)
+        if (sql.byName.get(o.name, environment) !== undefined) return "name-taken"
+        sql.putObject.run(o.id, environment, o.name, o.context, o.versionId, o.createdAt, o.updatedAt)
+        for (const [name, value] of Object.entries(JSON.parse(o.context) as Record<string, string>))
+          sql.putPair.run(o.id, name, value)
         putVersion(v, 1)
         return "done"
-      }),
-    append: (v, expected) =>
+      }, events),
+    append: (v, expected, events) =>
       write(() => {
         const checked = check(v.objectId, expected)
         if (checked !== "done") return checked
         putVersion(v, Number(sql.lastOrdinal.get(v.objectId)?.ordinal) + 1)
         sql.setCurrent.run(v.versionId, v.createdAt, v.objectId)
         return "done"
+      }, events),
+    reseal: (versions) =>
+      write(() =>
+        versions.map(({ objectId, versionId, change, sealed: { header, payload }, at, events }) => {
+          const keys = [objectId, versionId, change] as const
+          const done = sql.reseal.run(header ?? null, payload ?? null, at, ...keys).changes === 1
+          if (done) for (const event of events) putEvent(event)
+          return done
+        }),
+      ),
+    claim: (due, limit, now, until) => read(() => claim(db, environment, due, limit, now, until)),
+    postpone: (claimed, until) =>
+      write(() => {
+        for (const { objectId, versionId } of claimed) sql.postpone.run(until, objectId, versionId)
       }),
-    remove: (id, expected, deletedAt) =>
+    countDue: (due) =>
+      read(() => {
+        const { where, values } = dueOf(environment, due)
+        return Number(
+          db.prepare(`SELECT count(*) AS count FROM versions WHERE ${where}`).get(...values)?.count,
+        )
+      }),
+    beginSweep: (sweep) =>
+      read(() => {
+        sql.beginSweep.run(sweep.id, environment, sweep.kind, sweep.context, sweep.startedAt)
+        const found = sql.findSweep.get(environment, sweep.kind, sweep.context)
+        return { ...sweep, id: String(found?.id), startedAt: Number(found?.started_at) }
+      }),
+    endSweep: (id) => read(() => void sql.endSweep.run(id, environment)),
+    remove: (id, expected, deletedAt, events) =>
       write(() => {
         const checked = check(id, expected)
         if (checked === "done") sql.remove.run(deletedAt, id)
         return checked
-      }),
-    byId: (id) => read(() => toObject(sql.byId.get(id))),
-    byName: (name) => read(() => toObject(sql.byName.get(name))),
+      }, events),
+    undelete: (id, name, events) =>
+      write(() => {
+        const found = toObject(sql.byId.get(id, environment))
+        if (found === undefined || found.deletedAt === 0) return "not-found"
+        if (sql.byName.get(name, environment) !== undefined) return "name-taken"
+        sql.undelete.run(name, id)
+        return "done"
+      }, events),
+    deletedBefore: (time, limit) =>
+      read(() => sql.deletedBefore.all(environment, time, limit).map(({ id }) => String(id))),
+    purge: (id, time, events) =>
+      write(() => {
+        const { deletedAt = 0 } = toObject(sql.byId.get(id, environment)) ?? {}
+        if (deletedAt === 0 || deletedAt >= time) return false
+        for (const statement of sql.purge) statement.run(id)
+        return true
+      }, events),
+    scrub: () => read(() => sql.scrub.get()?.busy === 0),
+    byId: (id) => read(() => toObject(sql.byId.get(id, environment))),
+    byName: (name) => read(() => toObject(sql.byName.get(name, environment))),
     version: (objectId, versionId) => read(() => toVersion(sql.version.get(objectId, versionId))),
     head: (objectId, versionId) => read(() => toHead(sql.head.get(objectId, versionId))),
     versions: (objectId) => read(() => sql.versions.all(objectId).map(toFacts)),
-    list: (query) => read(() => list(db, query)),
+    list: (query) => read(() => list(db, environment, query)),
+    record: (events) => write(() => true, events).then(() => undefined),
+    unlinked: (limit) =>
+      read(() =>
+        sql.unlinked.all(environment, limit).map(({ id, body }) => ({ id: String(id), body: String(body) })),
+      ),
+    lastLink: () =>
+      read(() => {
+        const last = sql.lastLink.get(environment)
+        return last && { id: String(last.id), position: Number(last.position), hash: last.hash as Uint8Array }
+      }),
+    link: (after, links) =>
+      write(() => {
+        if (sql.lastLink.get(environment)?.id !== after?.id) return false
+        for (const { id, position, hash } of links) sql.link.run(position, hash, id)
+        return true
+      }),
+    events: (query) => read(() => events(db, environment, query)),
+    eventPosition: (id) =>
+      read(() => {
+        const position = sql.eventPosition.get(id, environment)?.position ?? undefined
+        return position === undefined ? undefined : Number(position)
+      }),
+    putApiKey: (k) =>
+      read(() => {
+        sql.putApiKey.run(k.id, environment, k.name, k.hash, k.scope, k.createdAt, k.revokedAt)
+      }),
+    findApiKey: (hash) => read(() => toApiKey(sql.findApiKey.get(hash, environment))),
+    apiKeys: () => read(() => sql.apiKeys.all(environment).map((row) => toApiKey(row) as ApiKeyRow)),
+    revokeApiKey: (id, revokedAt) =>
+      read(() => sql.revokeApiKey.run(revokedAt, id, environment).changes === 1),
     close: () =>
       read(() => {
-        if (db.isOpen) db.close()
+        if (open) db.close()
+        open = false
       }),
   }
 }
 
-function list(db: DatabaseSync, query: ListQuery): readonly ObjectRow[] | undefined {
-  const { limit, order, after, before, search, updatedAfter } = query
+function list(db: DatabaseSync, environment: string, query: ListQuery): readonly ObjectRow[] | undefined {
+  const { limit, order, after, before, search, updatedAfter, context = {}, deleted } = query
   const cursor = after ?? before
   // Towards an earlier page the rows are taken the other way round, nearest to the cursor first.
   const ascending = (order === "asc") === (after !== undefined || before === undefined)
-  const where = ["deleted_at = 0"]
-  const values: (string | number)[] = []
+  const where = ["environment = ?", deleted ? "deleted_at > 0" : "deleted_at = 0"]
+  const values: (string | number)[] = [environment]
+  const add = (condition: string, ...more: (string | number)[]) => {
+    where.push(condition)
+    values.push(...more)
+  }
   if (cursor !== undefined) {
     const at = db.prepare("SELECT created_at FROM objects WHERE id = ?").get(cursor)
     if (at === undefined) return undefined
-    where.push(`(created_at, id) ${ascending ? ">" : "<"} (?, ?)`)
-    values.push(Number(at.created_at), cursor)
+    add(`(created_at, id) ${ascending ? ">" : "<"} (?, ?)`, Number(at.created_at), cursor)
   }
-  if (search !== undefined) {
-    where.push("instr(name, ?) > 0")
-    values.push(search)
-  }
-  if (updatedAfter !== undefined) {
-    where.push("updated_at > ?")
-    values.push(updatedAfter)
-  }
+  if (search !== undefined) add("instr(name, ?) > 0", search)
+  if (updatedAfter !== undefined) add("updated_at > ?", updatedAfter)
+  for (const [name, value] of Object.entries(context))
+    add("id IN (SELECT object_id FROM pairs WHERE name = ? AND value = ?)", name, value)
   const direction = ascending ? "ASC" : "DESC"
   const found = db
     .prepare(
@@ -114,52 +200,121 @@ function list(db: DatabaseSync, query: ListQuery): readonly ObjectRow[] | undefi
   return ascending === (order === "asc") ? found : found.reverse()
 }
 
-function openDatabase(path: string): DatabaseSync {
-  if (!existsSync(path)) closeSync(openSync(path, "a", 0o600))
-  const db = new DatabaseSync(path, { timeout: BUSY_MS })
-  try {
-    db.exec("BEGIN IMMEDIATE")
-    const ours = numberOf(db, "PRAGMA application_id") === APPLICATION_ID
-    if (!ours && numberOf(db, "SELECT count(*) FROM sqlite_schema") > 0) {
-      throw new KeyfoldError(
-        "STORE_CORRUPT",
-        "the vault: it is another program's database; name another file",
-      )
-    }
-    if (!ours) db.exec(SCHEMA)
-    db.exec("COMMIT")
-    if (numberOf(db, "PRAGMA user_version") > SCHEMA_VERSION) {
-      throw new KeyfoldError("UNSUPPORTED_VERSION", "this vault was written by a newer keyfold: use that one")
-    }
-    db.exec(
-      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA secure_delete=ON; PRAGMA trusted_schema=OFF",
-    )
-    return db
-  } catch (error) {
-    db.close()
-    throw error
+function dueOf(environment: string, { sealedBefore, context = {} }: Due) {
+  const pairs = Object.entries(context)
+  const having = "object_id IN (SELECT object_id FROM pairs WHERE name = ? AND value = ?)"
+  return {
+    where: ["versions.environment = ?", "sealed_at < ?", ...pairs.map(() => having)].join(" AND "),
+    values: [environment, sealedBefore, ...pairs.flat()],
   }
 }
 
-function numberOf(db: DatabaseSync, query: string): number {
-  return Number(Object.values(db.prepare(query).get() ?? {})[0])
+function claim(
+  db: DatabaseSync,
+  environment: string,
+  due: Due,
+  limit: number,
+  now: number,
+  until: number,
+): readonly Claimed[] {
+  const { where, values } = dueOf(environment, due)
+  return db
+    .prepare(
+      `UPDATE versions SET claimed_until = ? WHERE rowid IN
+       (SELECT rowid FROM versions WHERE ${where} AND claimed_until <= ? ORDER BY sealed_at LIMIT ?)
+       RETURNING object_id, version_id, change, header,
+       (SELECT context FROM objects WHERE id = object_id) AS context`,
+    )
+    .all(until, ...values, now, limit)
+    .map((found) => ({
+      objectId: String(found.object_id),
+      versionId: String(found.version_id),
+      context: String(found.context),
+      change: Number(found.change),
+      header: found.header as Uint8Array,
+    }))
+}
+
+function events(db: DatabaseSync, environment: string, query: EventQuery): readonly LinkedEvent[] {
+  const { limit, order, above, below, types, from, until, organizationId } = query
+  const where = ["environment = ?", "position IS NOT NULL"]
+  const values: (string | number)[] = [environment]
+  const add = (condition: string, ...more: (string | number)[]) => {
+    where.push(condition)
+    values.push(...more)
+  }
+  if (above !== undefined) add("position > ?", above)
+  if (below !== undefined) add("position < ?", below)
+  if (types !== undefined) add(`body ->> '$.type' IN (${types.map(() => "?").join()})`, ...types)
+  if (from !== undefined) add("at >= ?", from)
+  if (until !== undefined) add("at <= ?", until)
+  if (organizationId !== undefined) add("organization_id = ?", organizationId)
+  return db
+    .prepare(
+      `SELECT * FROM events LEFT JOIN event_details ON event_id = id WHERE ${where.join(" AND ")}
+       ORDER BY position ${order === "asc" ? "ASC" : "DESC"} LIMIT ?`,
+    )
+    .all(...values, limit)
+    .map((row) => ({
+      id: String(row.id),
+      at: Number(row.at),
+      body: String(row.body),
+      position: Number(row.position),
+      hash: row.hash as Uint8Array,
+      detail: (row.detail as string | null) ?? undefined,
+      salt: (row.salt as Uint8Array | null) ?? undefined,
+    }))
 }
 
 function prepare(db: DatabaseSync) {
   const facts = "version_id, created_at, actor_id, actor_name, text, size"
   return {
-    byId: db.prepare("SELECT * FROM objects WHERE id = ? AND deleted_at = 0"),
-    byName: db.prepare("SELECT * FROM objects WHERE name = ? AND deleted_at = 0"),
-    putObject: db.prepare("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, 0)"),
+    byId: db.prepare("SELECT * FROM objects WHERE id = ? AND environment = ?"),
+    byName: db.prepare("SELECT * FROM objects WHERE name = ? AND environment = ? AND deleted_at = 0"),
+    putObject: db.prepare("INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, 0)"),
+    putPair: db.prepare("INSERT INTO pairs VALUES (?, ?, ?)"),
     setCurrent: db.prepare("UPDATE objects SET version_id = ?, updated_at = ? WHERE id = ?"),
     remove: db.prepare("UPDATE objects SET deleted_at = ? WHERE id = ?"),
-    lastOrdinal: db.prepare("SELECT max(ordinal) AS ordinal FROM versions WHERE object_id = ?"),
-    putVersion: db.prepare("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
-    version: db.prepare("SELECT * FROM versions WHERE object_id = ? AND version_id = ?"),
-    head: db.prepare(
-      `SELECT ${facts}, substr(envelope, 1, 65536) AS head, length(envelope) AS bytes FROM versions WHERE object_id = ? AND version_id = ?`,
+    undelete: db.prepare("UPDATE objects SET deleted_at = 0, name = ? WHERE id = ?"),
+    deletedBefore: db.prepare(
+      "SELECT id FROM objects WHERE environment = ? AND deleted_at > 0 AND deleted_at < ? ORDER BY deleted_at LIMIT ?",
     ),
+    purge: [
+      db.prepare("DELETE FROM versions WHERE object_id = ?"),
+      db.prepare("DELETE FROM pairs WHERE object_id = ?"),
+      db.prepare("DELETE FROM event_details WHERE object_id = ?"),
+      db.prepare("DELETE FROM objects WHERE id = ?"),
+    ],
+    scrub: db.prepare("PRAGMA wal_checkpoint(TRUNCATE)"),
+    lastOrdinal: db.prepare("SELECT max(ordinal) AS ordinal FROM versions WHERE object_id = ?"),
+    putVersion: db.prepare("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, 0, ?, ?)"),
+    reseal: db.prepare(
+      `UPDATE versions SET header = coalesce(?, header), payload = coalesce(?, payload), change = change + 1, sealed_at = ?, claimed_until = 0
+       WHERE object_id = ? AND version_id = ? AND change = ?`,
+    ),
+    postpone: db.prepare("UPDATE versions SET claimed_until = ? WHERE object_id = ? AND version_id = ?"),
+    beginSweep: db.prepare("INSERT INTO sweeps VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
+    findSweep: db.prepare("SELECT * FROM sweeps WHERE environment = ? AND kind = ? AND context = ?"),
+    endSweep: db.prepare("DELETE FROM sweeps WHERE id = ? AND environment = ?"),
+    version: db.prepare("SELECT * FROM versions WHERE object_id = ? AND version_id = ?"),
+    head: db.prepare(`SELECT ${facts}, change, header FROM versions WHERE object_id = ? AND version_id = ?`),
     versions: db.prepare(`SELECT ${facts} FROM versions WHERE object_id = ? ORDER BY ordinal DESC`),
+    putEvent: db.prepare("INSERT INTO events VALUES (?, ?, ?, ?, NULL, NULL)"),
+    putDetail: db.prepare("INSERT INTO event_details VALUES (?, ?, ?, ?, ?)"),
+    unlinked: db.prepare(
+      "SELECT id, body FROM events WHERE environment = ? AND position IS NULL ORDER BY at, id LIMIT ?",
+    ),
+    lastLink: db.prepare(
+      "SELECT id, position, hash FROM events WHERE environment = ? AND position IS NOT NULL ORDER BY position DESC LIMIT 1",
+    ),
+    link: db.prepare("UPDATE events SET position = ?, hash = ? WHERE id = ?"),
+    eventPosition: db.prepare("SELECT position FROM events WHERE id = ? AND environment = ?"),
+    putApiKey: db.prepare("INSERT INTO api_keys VALUES (?, ?, ?, ?, ?, ?, ?)"),
+    findApiKey: db.prepare("SELECT * FROM api_keys WHERE hash = ? AND environment = ?"),
+    apiKeys: db.prepare("SELECT * FROM api_keys WHERE environment = ? ORDER BY created_at, id"),
+    revokeApiKey: db.prepare(
+      "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND environment = ? AND revoked_at = 0",
+    ),
   }
 }
 
@@ -174,6 +329,7 @@ function toObject(found: Found | undefined): ObjectRow | undefined {
     versionId: String(found.version_id),
     createdAt: Number(found.created_at),
     updatedAt: Number(found.updated_at),
+    deletedAt: Number(found.deleted_at),
   }
 }
 
@@ -190,12 +346,34 @@ function toFacts(found: Found): VersionFacts {
 
 function toVersion(found: Found | undefined): VersionRow | undefined {
   if (found === undefined) return undefined
-  return { ...toFacts(found), objectId: String(found.object_id), envelope: found.envelope as Uint8Array }
+  const [header, payload] = [found.header as Uint8Array, found.payload as Uint8Array]
+  return { ...toFacts(found), objectId: String(found.object_id), header, payload }
 }
 
 function toHead(found: Found | undefined): VersionHead | undefined {
   if (found === undefined) return undefined
-  return { ...toFacts(found), head: found.head as Uint8Array, envelopeBytes: Number(found.bytes) }
+  return { ...toFacts(found), header: found.header as Uint8Array, change: Number(found.change) }
+}
+
+function toApiKey(found: Found | undefined): ApiKeyRow | undefined {
+  if (found === undefined) return undefined
+  return {
+    id: String(found.id),
+    name: String(found.name),
+    hash: found.hash as Uint8Array,
+    scope: String(found.scope),
+    createdAt: Number(found.created_at),
+    revokedAt: Number(found.revoked_at),
+  }
+}
+
+/** Ends a transaction that failed, unless SQLite did so itself. */
+function rollBack(db: DatabaseSync): void {
+  try {
+    db.exec("ROLLBACK")
+  } catch {
+    // There was none any more.
+  }
 }
 
 /** Names whatever SQLite or the file system throws. */
@@ -227,23 +405,3 @@ function guard<T>(work: () => T): T {
 const SQLITE_CORRUPT = 11
 const SQLITE_FULL = 13
 const SQLITE_NOTADB = 26
-/** How long a call waits for other processes, in milliseconds. */
-const BUSY_MS = 10_000
-const SCHEMA_VERSION = 1
-/** "KFVS" */
-const APPLICATION_ID = 0x4b465653
-const SCHEMA = `
-CREATE TABLE objects (
-  id TEXT PRIMARY KEY, name TEXT NOT NULL, context TEXT NOT NULL, version_id TEXT NOT NULL,
-  created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, deleted_at INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX objects_alive ON objects (name) WHERE deleted_at = 0;
-CREATE INDEX objects_by_time ON objects (created_at, id) WHERE deleted_at = 0;
-CREATE TABLE versions (
-  object_id TEXT NOT NULL, version_id TEXT NOT NULL, ordinal INTEGER NOT NULL, created_at INTEGER NOT NULL,
-  actor_id TEXT NOT NULL, actor_name TEXT NOT NULL, text INTEGER NOT NULL, size INTEGER NOT NULL, envelope BLOB NOT NULL,
-  PRIMARY KEY (object_id, version_id), UNIQUE (object_id, ordinal)
-) STRICT;
-PRAGMA application_id = ${APPLICATION_ID};
-PRAGMA user_version = ${SCHEMA_VERSION};
-`

@@ -1,3 +1,5 @@
+import type { KeyContext } from "@keyfold/core"
+
 /** One object as stored. Times are milliseconds since 1970. */
 export type ObjectRow = {
   readonly id: string
@@ -8,6 +10,8 @@ export type ObjectRow = {
   readonly versionId: string
   readonly createdAt: number
   readonly updatedAt: number
+  /** 0 while it is alive. */
+  readonly deletedAt: number
 }
 
 /** What is known of a version without its ciphertext. */
@@ -23,18 +27,60 @@ export type VersionFacts = {
   readonly size: number
 }
 
-/** One version of an object as stored. */
-export type VersionRow = VersionFacts & { readonly objectId: string; readonly envelope: Uint8Array }
+/** An envelope in two parts: a rewrap writes the header alone. */
+export type Sealed = { readonly header: Uint8Array; readonly payload: Uint8Array }
 
-/** A version without most of its ciphertext. */
+/** One version of an object as stored. */
+export type VersionRow = VersionFacts & Sealed & { readonly objectId: string }
+
+/** A version without its payload. */
 export type VersionHead = VersionFacts & {
-  /** As much of the envelope as a header can take. */
-  readonly head: Uint8Array
-  /** Length of the whole envelope in bytes. */
-  readonly envelopeBytes: number
+  readonly header: Uint8Array
+  /** Counts how often it was sealed anew, for compare-and-swap. */
+  readonly change: number
 }
 
-/** Which live objects to list, by time of creation. */
+/** A version that is to be sealed anew, if it still has this `change`. */
+export type Resealing = {
+  readonly objectId: string
+  readonly versionId: string
+  readonly change: number
+  /** The header alone where the payload stays. */
+  readonly sealed: Partial<Sealed>
+  /** Milliseconds since 1970. */
+  readonly at: number
+  readonly events: readonly EventRow[]
+}
+
+/** Versions of all objects, the deleted ones too, that were sealed before a time. */
+export type Due = {
+  /** Milliseconds since 1970. */
+  readonly sealedBefore: number
+  /** Only those whose key context has all these pairs. */
+  readonly context?: KeyContext | undefined
+}
+
+/** A version that one process works on. */
+export type Claimed = {
+  readonly objectId: string
+  readonly versionId: string
+  /** The key context as JSON. */
+  readonly context: string
+  readonly change: number
+  readonly header: Uint8Array
+}
+
+/** Work on all versions that are due, which survives the process that began it. */
+export type SweepRow = {
+  readonly id: string
+  readonly kind: "rewrap" | "reencrypt"
+  /** The pairs that it is bound to, as JSON. */
+  readonly context: string
+  /** When it began, and so what it has to do: all that was sealed before. Milliseconds since 1970. */
+  readonly startedAt: number
+}
+
+/** Which objects to list, by time of creation. */
 export type ListQuery = {
   /** At most so many objects. */
   readonly limit: number
@@ -47,34 +93,142 @@ export type ListQuery = {
   readonly search?: string | undefined
   /** Only what was updated later, in milliseconds since 1970. */
   readonly updatedAfter?: number | undefined
+  /** Only what has all these pairs in its context. */
+  readonly context?: KeyContext | undefined
+  /** The deleted objects that can be had back, instead of the living. */
+  readonly deleted?: boolean | undefined
 }
 
 /** The outcome of a conditional write. */
 export type Written = "done" | "not-found" | "name-taken" | "version-conflict"
 
+/** An event that is to be stored. */
+export type EventRow = {
+  readonly id: string
+  /** Milliseconds since 1970. */
+  readonly at: number
+  /** What the chain of hashes covers, as JSON; it names ids and a keyed hash of `detail`. */
+  readonly body: string
+  /** The object that it tells of, if any. */
+  readonly objectId: string | undefined
+  /** What people read, as JSON; it goes when the object is purged. */
+  readonly detail: string
+  /** The key of that hash, gone with it. */
+  readonly salt: Uint8Array
+  /** Whose events a reader may ask for. */
+  readonly organizationId: string | undefined
+}
+
+/** An event in its place in the chain. */
+export type LinkedEvent = Pick<EventRow, "id" | "at" | "body"> & {
+  /** From 1, without gaps. */
+  readonly position: number
+  /** Of the body and of the hash before, 32 bytes. */
+  readonly hash: Uint8Array
+  /** Undefined once its object is purged. */
+  readonly detail: string | undefined
+  readonly salt: Uint8Array | undefined
+}
+
+/** The place of an event in the chain. */
+export type Link = Pick<LinkedEvent, "id" | "position" | "hash">
+
+/** Which events to list, by their place in the chain. */
+export type EventQuery = {
+  readonly limit: number
+  readonly order: "asc" | "desc"
+  /** Positions, both exclusive. */
+  readonly above?: number | undefined
+  readonly below?: number | undefined
+  /** Only these types. */
+  readonly types?: readonly string[] | undefined
+  /** Only what happened in this time, in milliseconds since 1970, the ends included. */
+  readonly from?: number | undefined
+  readonly until?: number | undefined
+  readonly organizationId?: string | undefined
+}
+
+/** An API key as it is kept: what opens it cannot be found from it. */
+export type ApiKeyRow = {
+  /** Not secret. */
+  readonly id: string
+  readonly name: string
+  /** SHA-256 of the key. */
+  readonly hash: Uint8Array
+  /** What it may do and where, as JSON. */
+  readonly scope: string
+  readonly createdAt: number
+  /** 0 while it is good. */
+  readonly revokedAt: number
+}
+
 /**
- * Where a vault keeps its rows. Every call is one transaction: all of it is durable when it resolves, or none.
- * Each rejects with a KeyfoldError `STORE_FAILED`, `STORE_FULL` or `STORE_CORRUPT`.
+ * Where a vault keeps its rows; those of one environment. Every call is one transaction: all of it is durable when it
+ * resolves, its events too, or none. Each rejects with a KeyfoldError `STORE_FAILED`, `STORE_FULL` or `STORE_CORRUPT`.
  */
 export interface VaultStore {
   /** Adds an object with its first version, unless its name is alive. */
-  insert(object: ObjectRow, version: VersionRow): Promise<Written>
+  insert(object: ObjectRow, version: VersionRow, events: readonly EventRow[]): Promise<Written>
   /** Adds a version and makes it current, if the object is alive and `expected`, where given, is current. */
-  append(version: VersionRow, expected: string | undefined): Promise<Written>
+  append(version: VersionRow, expected: string | undefined, events: readonly EventRow[]): Promise<Written>
+  /** Seals versions anew, which ends claims on them; says of each whether it did. */
+  reseal(versions: readonly Resealing[]): Promise<readonly boolean[]>
+  /** Takes up to `limit` versions that are due and that nobody has claimed until after `now`, for itself until `until`. */
+  claim(due: Due, limit: number, now: number, until: number): Promise<readonly Claimed[]>
+  /** Changes until when versions are claimed. */
+  postpone(claimed: readonly Pick<Claimed, "objectId" | "versionId">[], until: number): Promise<void>
+  /** How many versions are due, claimed or not. */
+  countDue(due: Due): Promise<number>
+  /** The unfinished sweep of this kind and context, or else this one, now begun. */
+  beginSweep(sweep: SweepRow): Promise<SweepRow>
+  endSweep(id: string): Promise<void>
   /** Marks a live object deleted, if `expected`, where given, is current. */
-  remove(id: string, expected: string | undefined, deletedAt: number): Promise<Written>
-  /** A live object by id. */
+  remove(
+    id: string,
+    expected: string | undefined,
+    deletedAt: number,
+    events: readonly EventRow[],
+  ): Promise<Written>
+  /** Makes a deleted object alive under this name, unless that is alive. */
+  undelete(id: string, name: string, events: readonly EventRow[]): Promise<Written>
+  /** The ids of up to `limit` objects that were deleted before a time. */
+  deletedBefore(time: number, limit: number): Promise<readonly string[]>
+  /** Removes every row of an object that was deleted before a time; says whether it did. */
+  purge(id: string, deletedBefore: number, events: readonly EventRow[]): Promise<boolean>
+  /** Makes sure that removed bytes are nowhere in the store's files, as far as it can; says whether it did. */
+  scrub(): Promise<boolean>
+  /** An object, alive or deleted. */
   byId(id: string): Promise<ObjectRow | undefined>
   /** A live object by name. */
   byName(name: string): Promise<ObjectRow | undefined>
   /** One version of an object, with its ciphertext. */
   version(objectId: string, versionId: string): Promise<VersionRow | undefined>
-  /** The same with the beginning of its ciphertext only, 64 KiB, and how long that is in all. */
+  /** The same without its payload. */
   head(objectId: string, versionId: string): Promise<VersionHead | undefined>
   /** All versions of an object, the newest first. */
   versions(objectId: string): Promise<readonly VersionFacts[]>
-  /** Up to `limit` live objects; undefined where `after` or `before` names no object that ever was. */
+  /** Up to `limit` objects; undefined where `after` or `before` names no object. */
   list(query: ListQuery): Promise<readonly ObjectRow[] | undefined>
+  /** Adds events that no write brings along. */
+  record(events: readonly EventRow[]): Promise<void>
+  /** Up to `limit` events that have no place in the chain yet, the oldest first. */
+  unlinked(limit: number): Promise<readonly Pick<EventRow, "id" | "body">[]>
+  /** The last link of the chain; undefined where there is none. */
+  lastLink(): Promise<Link | undefined>
+  /** Adds links to the chain if `after` is still its last; says whether it did. */
+  link(after: Link | undefined, links: readonly Link[]): Promise<boolean>
+  /** Linked events. */
+  events(query: EventQuery): Promise<readonly LinkedEvent[]>
+  /** The place of an event in the chain, where it has one. */
+  eventPosition(id: string): Promise<number | undefined>
+  /** Adds an API key. */
+  putApiKey(key: ApiKeyRow): Promise<void>
+  /** The API key with this hash, revoked or not. */
+  findApiKey(hash: Uint8Array): Promise<ApiKeyRow | undefined>
+  /** Every API key, the oldest first. */
+  apiKeys(): Promise<readonly ApiKeyRow[]>
+  /** Ends an API key; says whether there was one that was good. */
+  revokeApiKey(id: string, revokedAt: number): Promise<boolean>
   /** Ends the use of the store. */
   close(): Promise<void>
 }

@@ -1,8 +1,11 @@
 import { readFile } from "node:fs/promises"
 import { KeyfoldError } from "@keyfold/core"
+import type { ManagedKekEvent } from "@keyfold/kek-managed"
+import type { Metrics } from "@keyfold/server"
 import { fileFailure, untilSignal } from "../failure.ts"
 import { pathOf } from "../files.ts"
 import { type Home, type HomeOptions, makeMissingHome, withHome } from "../home.ts"
+import { wholeNumber } from "../options.ts"
 import { portOf } from "./emulate.ts"
 
 type Options = HomeOptions & {
@@ -11,44 +14,82 @@ type Options = HomeOptions & {
   tlsCert?: string
   tlsKey?: string
   insecureHttp?: true
+  rateLimit: string
+  recoveryDays: string
+  log?: true
   json?: true
 }
 
+type Tls = { readonly cert: string; readonly key: string }
+
 /** Runs until it is interrupted; requests under way are answered first. */
 export async function serve(options: Options): Promise<void> {
-  const port = portOf(options.port)
-  const tls = await tlsOf(options)
+  const settings = {
+    port: portOf(options.port),
+    requestsPerMinute: wholeNumber(options.rateLimit, "--rate-limit"),
+    recoveryDays: wholeNumber(options.recoveryDays, "--recovery-days"),
+    tls: await tlsOf(options),
+  }
   await makeMissingHome(options)
-  await withHome(options, (home) => serveHome(home, options, { port, ...(tls !== undefined && { tls }) }))
+  const { createMetrics } = await import("@keyfold/server")
+  const metrics = createMetrics()
+  // Opening a home can destroy what is due: kept until the vault, which opens later, can write it down.
+  const early: ManagedKekEvent[] = []
+  let tell = (event: ManagedKekEvent): void => void early.push(event)
+  const hearKeks = (listener: typeof tell) => {
+    tell = listener
+    early.forEach(listener)
+  }
+  await withHome(options, (home) => serveHome(home, options, settings, metrics, hearKeks), {
+    onEvent: metrics.onKeyfoldEvent,
+    onKekEvent: (event) => tell(event),
+  })
 }
 
 async function serveHome(
   { paths, environment, keyfold }: Home,
-  { host, insecureHttp, json }: Options,
-  rest: { readonly port: number; readonly tls?: { readonly cert: string; readonly key: string } },
+  { host, insecureHttp, log, json }: Options,
+  settings: { port: number; requestsPerMinute: number; recoveryDays: number; tls: Tls | undefined },
+  metrics: Metrics,
+  hearKeks: (listener: (event: ManagedKekEvent) => void) => void,
 ): Promise<void> {
-  const { createVault } = await import("@keyfold/vault")
+  const { EventBuffer, eventRow } = await import("@keyfold/vault")
   const { sqliteVaultStore } = await import("@keyfold/vault/sqlite")
-  const { createApiKey, createApp, listen } = await import("@keyfold/server")
-  const store = sqliteVaultStore(paths.vault)
+  const { createApiKey, createApp, listen, startUpkeep } = await import("@keyfold/server")
+  const store = sqliteVaultStore(paths.vault, { environment })
+  const events = new EventBuffer(store)
+  const onFailure = (error: unknown, requestId?: string) => {
+    const code = error instanceof KeyfoldError ? error.code : "UNKNOWN"
+    console.error(json ? JSON.stringify({ requestId, code }) : `${requestId ?? "upkeep"} failed: ${code}`)
+    if (process.env.KEYFOLD_DEBUG === "1") console.error(error)
+  }
+  hearKeks(({ type, keyId }) => {
+    const told = KEK_EVENTS[type]
+    if (told !== undefined) void events.record([eventRow(told, SYSTEM, { keyIds: [keyId] })]).catch(onFailure)
+  })
+  const upkeep = startUpkeep({ store, recoveryDays: settings.recoveryDays, onError: onFailure })
   try {
     const { text: apiKey, key } = createApiKey("keyfold serve")
     const environmentId = `environment_${environment}`
-    const vault = createVault({ keyfold, store })
-    const onError = (error: unknown, requestId: string) => {
-      const code = error instanceof KeyfoldError ? error.code : "UNKNOWN"
-      console.error(json ? JSON.stringify({ requestId, code }) : `request ${requestId} failed: ${code}`)
-      if (process.env.KEYFOLD_DEBUG === "1") console.error(error)
-    }
-    const app = createApp({ vault, keyfold, apiKeys: [key], environmentId, onError })
+    const { requestsPerMinute, port: wanted, tls } = settings
+    const app = createApp({
+      ...{ keyfold, store, events, apiKeys: [key], environmentId, requestsPerMinute, metrics },
+      onError: onFailure,
+      ...(log && { onRequest: (request) => console.error(JSON.stringify(request)) }),
+    })
     const stopped = untilSignal()
-    const { url, port, close } = await listen(app, { host, insecureHttp: insecureHttp ?? false, ...rest })
+    const { url, port, close } = await listen(app, {
+      ...{ host, port: wanted, insecureHttp: insecureHttp ?? false },
+      ...(tls !== undefined && { tls }),
+    })
     console.log(
       json ? JSON.stringify({ url, apiKey, environmentId }) : welcome(url, port, apiKey, paths.folder),
     )
     await stopped
     await close()
+    await events.flush()
   } finally {
+    await upkeep.stop()
     await store.close()
   }
 }
@@ -58,6 +99,7 @@ function welcome(url: string, port: number, apiKey: string, folder: string): str
   return `keyfold serves a vault at ${url}, from ${folder}. Ctrl-C ends it.
 
 Its API key, shown this once and good until it ends: ${apiKey}
+(keyfold api-key create makes one that lasts.)
 
   import { WorkOS } from "@workos-inc/node"
   const workos = new WorkOS("${apiKey}", { apiHostname: "${hostname}", port: ${port}, https: ${protocol === "https:"} })
@@ -65,7 +107,7 @@ Its API key, shown this once and good until it ends: ${apiKey}
   console.log(await workos.vault.readObject({ id }))`
 }
 
-async function tlsOf({ tlsCert, tlsKey }: Options) {
+async function tlsOf({ tlsCert, tlsKey }: Options): Promise<Tls | undefined> {
   if (tlsCert === undefined && tlsKey === undefined) return undefined
   if (tlsCert === undefined || tlsKey === undefined)
     throw new KeyfoldError("INVALID_ARGUMENT", "give --tls-cert and --tls-key together")
@@ -74,4 +116,10 @@ async function tlsOf({ tlsCert, tlsKey }: Options) {
       throw fileFailure("cannot read the certificate or its key", error)
     })
   return { cert: await read(tlsCert), key: await read(tlsKey) }
+}
+
+const SYSTEM = { id: "keyfold", name: "keyfold", source: "system" } as const
+const KEK_EVENTS: Partial<Record<ManagedKekEvent["type"], "vault.kek.created" | "vault.kek.deleted">> = {
+  "kek.created": "vault.kek.created",
+  "kek.destroyed": "vault.kek.deleted",
 }

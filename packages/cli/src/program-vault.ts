@@ -1,0 +1,83 @@
+import type { Command } from "commander"
+import { context, withExamples, withHomeOptions } from "./options.ts"
+
+export function addServeCommand(program: Command): void {
+  const serve = program
+    .command("serve")
+    .description(
+      "serve a vault of versioned encrypted objects that WorkOS's own SDKs can talk to, until Ctrl-C; makes the home",
+    )
+    .option("--host <host>", "the address to listen at", "127.0.0.1")
+    .option("--port <n>", "the port, 0 for any free one", "4000")
+    .option("--tls-cert <file>", "the certificate chain, PEM, to serve HTTPS")
+    .option("--tls-key <file>", "its private key, PEM")
+    .option("--insecure-http", "allow plain HTTP at an address that other machines reach")
+    .option("--rate-limit <n>", "requests a minute of one API key, 0 for no limit", "60000")
+    .option("--recovery-days <days>", "how long a deleted object can be had back", "30")
+    .option("--log", "print a line of JSON on standard error for each request")
+    .action(async (options) => (await import("./commands/serve.ts")).serve(options))
+  withExamples(withHomeOptions(serve), "keyfold serve", "keyfold serve --port 0 --json")
+}
+
+export function addApiKeyCommands(apiKey: Command): void {
+  const create = apiKey
+    .command("create")
+    .description("make an API key for the vault's server, and print it, this once; makes the home")
+    .argument("<name>", "what it is for")
+    .addOption(context())
+    .option(
+      "--allow <actions>",
+      "some of read, write, list, keys, events, with commas between (default: all)",
+    )
+    .action(async (name, options) => (await import("./commands/api-key.ts")).create(name, options))
+  withExamples(
+    withHomeOptions(create),
+    "keyfold api-key create billing --allow read,list",
+    "keyfold api-key create acme -c organization_id=org_1",
+  )
+
+  const list = apiKey
+    .command("list")
+    .description("list the API keys that are good; not the keys themselves, which nobody has")
+    .action(async (options) => (await import("./commands/api-key.ts")).list(options))
+  withExamples(withHomeOptions(list), "keyfold api-key list --json")
+
+  const revoke = apiKey
+    .command("revoke")
+    .description("end an API key")
+    .argument("<id>", "its id, as list shows it")
+    .action(async (id, options) => (await import("./commands/api-key.ts")).revoke(id, options))
+  withExamples(withHomeOptions(revoke), "keyfold api-key revoke key_0123…")
+}
+
+export function addVaultCommands(vault: Command): void {
+  const rewrap = vault
+    .command("rewrap")
+    .description(
+      "move all objects to today's keys, after a rotation or a new binding; goes on where it was interrupted",
+    )
+    .addOption(context())
+    .option("--reencrypt", "encrypt anew, which also shuts out who kept old headers and their KEKs")
+    .option("--concurrency <n>", "versions at work at once", "8")
+    .option("--per-second <n>", "versions begun in a second (default: no limit)")
+    .option("--dry-run", "only tell how many versions there are")
+    .action(async (options) => (await import("./commands/vault.ts")).rewrap(options))
+  withExamples(
+    withHomeOptions(rewrap),
+    "keyfold vault rewrap --dry-run",
+    "keyfold vault rewrap -c organization_id=org_1 --per-second 100",
+  )
+
+  const purge = vault
+    .command("purge")
+    .description("remove for good what was deleted long enough ago; a running server does so every hour")
+    .option("--recovery-days <days>", "how long a deleted object can be had back", "30")
+    .action(async (options) => (await import("./commands/vault.ts")).purge(options))
+  withExamples(withHomeOptions(purge), "keyfold vault purge --recovery-days 0")
+
+  const audit = vault
+    .command("audit")
+    .description("verify the audit chain, and print its last hash")
+    .action(async (options) => (await import("./commands/vault.ts")).audit(options))
+  withExamples(withHomeOptions(audit), "keyfold vault audit --json")
+}

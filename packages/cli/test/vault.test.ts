@@ -1,0 +1,93 @@
+/** API keys and the care of a vault, from the command line, beside a server that runs. */
+import { createInterface } from "node:readline"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { ended, workshop } from "./cli.ts"
+
+const { start, run, keyfold } = workshop()
+let url: string
+let server: ReturnType<typeof start>
+const json = (reply: { stdout: Buffer }) => JSON.parse(reply.stdout.toString())
+
+beforeAll(async () => {
+  server = start(["serve", "--port", "0", "--json", "--log"])
+  const { value: line } = await createInterface(server.stdout)[Symbol.asyncIterator]().next()
+  url = JSON.parse(line as string).url
+})
+afterAll(async () => {
+  server.kill("SIGTERM")
+  expect((await ended(server)).code).toBe(0)
+})
+
+const ask = async (apiKey: string, method: string, route: string, body?: unknown) => {
+  const response = await fetch(url + route, {
+    method,
+    headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+  })
+  return { status: response.status, body: (await response.json()) as Record<string, never> }
+}
+
+test("an API key is made for one tenant and some actions, listed without its context's values, and revoked", async () => {
+  const made = json(
+    await run(["api-key", "create", "acme", "-c", "org=canary", "--allow", "read,write", "--json"]),
+  )
+  const create = (org: string) =>
+    ask(made.apiKey, "POST", "/vault/v1/kv", { name: org, value: "v", key_context: { org } })
+  expect((await create("canary")).status).toBe(201)
+  expect((await create("other")).body).toMatchObject({ code: "out_of_scope" })
+  expect((await ask(made.apiKey, "GET", "/vault/v1/kv")).body).toMatchObject({ code: "forbidden" })
+  const { stdout } = await run(["api-key", "list"])
+  expect(stdout.toString()).toMatch(/acme.*org.*read, write/)
+  for (const secret of ["canary", made.apiKey]) expect(stdout.toString()).not.toContain(secret)
+  expect((await run(["api-key", "revoke", made.id])).stdout.toString()).toContain("within a second")
+  await expect.poll(async () => (await create("canary")).status, { timeout: 3000 }).toBe(401)
+  expect((await run(["api-key", "revoke", made.id])).code).toBe(2)
+})
+
+test("objects are moved after a rotation, purged, and the audit chain holds", async () => {
+  const { apiKey } = json(await run(["api-key", "create", "operator", "--json"]))
+  const ids: string[] = []
+  for (let i = 0; i < 5; i++) {
+    const { body } = await ask(apiKey, "POST", "/vault/v1/kv", {
+      name: `n${i}`,
+      value: `v${i}`,
+      key_context: { org: "o" },
+    })
+    ids.push(body.id as never)
+  }
+  expect((await run(["kek", "rotate", "-c", "org=o"])).code).toBe(0)
+  expect(json(await run(["vault", "rewrap", "-c", "org=o", "--dry-run", "--json"]))).toEqual({ versions: 5 })
+  expect(json(await run(["vault", "rewrap", "-c", "org=o", "--per-second", "1000", "--json"]))).toEqual({
+    ...{ done: 5, failed: {}, since: expect.stringMatching(/^20/) },
+  })
+  expect((await ask(apiKey, "GET", `/vault/v1/kv/${ids[3]}`)).body.value).toBe("v3")
+  await ask(apiKey, "DELETE", `/vault/v1/kv/${ids[0]}`)
+  expect(json(await run(["vault", "purge", "--json"]))).toMatchObject({ purged: 0 })
+  expect((await run(["vault", "purge", "--recovery-days", "0"])).stdout.toString()).toContain(
+    "purged 1 objects",
+  )
+  const audit = json(await run(["vault", "audit", "--json"]))
+  expect(audit).toEqual({
+    events: expect.any(Number),
+    purged: 3,
+    hash: expect.stringMatching(/^[0-9a-f]{64}$/),
+  })
+  const types = (await ask(apiKey, "GET", "/events?limit=100&order=asc")).body as never as {
+    data: { event: string }[]
+  }
+  expect(types.data.map(({ event }) => event)).toEqual(
+    expect.arrayContaining(["vault.kek.created", "vault.data.deleted"]),
+  )
+})
+
+describe("refuses", () => {
+  test.each([
+    ["a vault that is not there", ["vault", "audit", "--home", "/nowhere"]],
+    ["an action that is none", ["api-key", "create", "x", "--allow", "all"]],
+    ["a number that is none", ["vault", "purge", "--recovery-days", "-1"]],
+    ["no concurrency", ["vault", "rewrap", "--concurrency", "0"]],
+  ] as const)("%s", (_, args) => {
+    const { code, stderr } = keyfold(args)
+    expect([code, stderr]).toEqual([2, expect.stringContaining("error INVALID_ARGUMENT: ")])
+  })
+})

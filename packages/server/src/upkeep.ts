@@ -1,0 +1,41 @@
+import { type Actor, linkEvents, purgeDeleted, type VaultStore } from "@keyfold/vault"
+
+export type UpkeepOptions = {
+  readonly store: VaultStore
+  /** How long a deleted object can be had back, in days. Default 30. */
+  readonly recoveryDays?: number
+  /** Told of what failed; it is tried again. */
+  readonly onError?: (error: unknown) => void
+}
+
+/**
+ * What a running server does beside answering: gives events their place in the audit chain every 5 seconds, and purges
+ * what was deleted long enough ago at once and every hour. `stop` it before the store is closed.
+ */
+export function startUpkeep({ store, recoveryDays, onError }: UpkeepOptions): {
+  readonly stop: () => Promise<void>
+} {
+  let running = Promise.resolve()
+  const enqueue = (work: () => Promise<unknown>) => {
+    running = running.then(work).then(
+      () => undefined,
+      (error) => onError?.(error),
+    )
+  }
+  const link = () => enqueue(() => linkEvents(store))
+  const purge = () =>
+    enqueue(() => purgeDeleted({ store, actor: UPKEEP, ...(recoveryDays !== undefined && { recoveryDays }) }))
+  const timers = [setInterval(link, LINK_MS), setInterval(purge, PURGE_MS)]
+  purge()
+  return {
+    async stop() {
+      for (const timer of timers) clearInterval(timer)
+      link()
+      await running
+    },
+  }
+}
+
+const UPKEEP: Actor = { id: "upkeep", name: "keyfold", source: "system" }
+const LINK_MS = 5000
+const PURGE_MS = 60 * 60 * 1000
