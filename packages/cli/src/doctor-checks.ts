@@ -1,23 +1,14 @@
 import { existsSync } from "node:fs"
 import { stat, statfs } from "node:fs/promises"
 import type { Health } from "@keyfold/byok"
-import { type FailureCode, KeyfoldError } from "@keyfold/core"
 import type { Binding } from "@keyfold/router"
 import { readBindings } from "./bindings-file.ts"
 import { cmkProvider } from "./byok-subject.ts"
 import type { CloudId, Clouds } from "./clouds.ts"
+import { checkSecrets } from "./doctor-secrets.ts"
+import { type Finding, fail, failed, pass, skip } from "./finding.ts"
 import { type HomeOptions, homePaths, withHome } from "./home.ts"
 import type { HomePaths } from "./root-key-files.ts"
-
-/** What `doctor` found of one thing. */
-export type Finding = {
-  readonly id: "node" | "home" | "permissions" | "store" | "disk" | "bindings" | "clock" | "provider"
-  readonly status: "pass" | "warn" | "fail" | "skipped"
-  readonly message: string
-  readonly fix: string | null
-  /** Of a failure; its exit code is the command's. */
-  readonly code: FailureCode | null
-}
 
 /** keyfold runs on this Node or a later one: the first with `node:sqlite`. */
 export function checkNode(version: string): Finding {
@@ -57,19 +48,17 @@ export async function checkPermissions(paths: HomePaths): Promise<Finding> {
   return pass("permissions", "nobody else may read the root key or change the home")
 }
 
-/** Opens it: the root key fits, and the rows are whole. */
-export async function checkStore(options: HomeOptions): Promise<Finding> {
+/** Opens the store: the root key fits, and the rows are whole. Then the secret slots, whose KEKs are in it. */
+export async function checkStore(options: HomeOptions, online: boolean): Promise<readonly Finding[]> {
   try {
-    return await withHome(options, async ({ managed }) => {
+    return await withHome(options, async (home) => {
       let keks = 0
-      for await (const _ of managed.list()) keks++
-      return pass(
-        "store",
-        `it opens with its root key, and holds ${keks} managed KEK${keks === 1 ? "" : "s"}`,
-      )
+      for await (const _ of home.managed.list()) keks++
+      const found = `it opens with its root key, and holds ${keks} managed KEK${keks === 1 ? "" : "s"}`
+      return [pass("store", found), ...(await checkSecrets(home, online))]
     })
   } catch (error) {
-    return failed("store", error, "put the store and its root key back, or restore a backup")
+    return [failed("store", error, "put the store and its root key back, or restore a backup")]
   }
 }
 
@@ -173,23 +162,6 @@ async function skewTo(url: string): Promise<number | undefined> {
   } catch {
     return undefined // whether it can be reached is another check
   }
-}
-
-export function skip(id: Finding["id"], why: string): Finding {
-  return { id, status: "skipped", message: why, fix: null, code: null }
-}
-
-function pass(id: Finding["id"], message: string): Finding {
-  return { id, status: "pass", message, fix: null, code: null }
-}
-
-function fail(id: Finding["id"], code: FailureCode, message: string, fix: string): Finding {
-  return { id, status: "fail", message, fix, code }
-}
-
-function failed(id: Finding["id"], error: unknown, fix: string): Finding {
-  if (!(error instanceof KeyfoldError)) throw error
-  return fail(id, error.code, error.message, error.fix ?? fix)
 }
 
 /** package.json, engines. */

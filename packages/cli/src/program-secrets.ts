@@ -34,6 +34,30 @@ export function addSecretsCommands(secrets: Command): void {
     .addOption(json())
     .action(async (name, options) => (await import("./commands/secrets.ts")).remove(name, options))
   withExamples(remove, "keyfold secrets rm DATABASE_URL -c environment=development")
+  addServiceCommands(secrets)
+}
+
+function addServiceCommands(secrets: Command): void {
+  const add = secrets
+    .command("add")
+    .description(
+      "keep WORKOS_API_KEY and WORKOS_CLIENT_ID, asked for or two lines of standard input, once WorkOS takes the key",
+    )
+    .argument("<service>", "workos")
+    .addOption(context())
+    .option("--host <url>", "where WorkOS's API is; http only for this machine", "https://api.workos.com")
+    .action(async (service, options) => (await import("./commands/workos.ts")).add(service, options))
+  withExamples(withHomeOptions(add), "keyfold secrets add workos -c environment=development")
+
+  const remove = secrets
+    .command("remove")
+    .description("remove both values of a service")
+    .argument("<service>", "workos")
+    .addOption(context())
+    .addOption(home())
+    .addOption(json())
+    .action(async (service, options) => (await import("./commands/workos.ts")).remove(service, options))
+  withExamples(remove, "keyfold secrets remove workos -c environment=development")
 }
 
 export function addExecCommand(program: Command): void {

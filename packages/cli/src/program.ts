@@ -1,4 +1,4 @@
-import { Command } from "commander"
+import { Command, Option } from "commander"
 import manifest from "../package.json" with { type: "json" }
 import {
   context,
@@ -184,11 +184,20 @@ function addDoctorCommand(program: Command): void {
   const doctor = program
     .command("doctor")
     .description(
-      "look whether Node, the home, its permissions, its stores, the clock and the clouds are in order",
+      "look whether Node, the home, its permissions, its stores, secret slots, the clock and the clouds are in order",
     )
-    .option("--offline", "ask no cloud")
+    .addOption(new Option("--offline", "ask no cloud and no service").conflicts("fix"))
+    .option(
+      "--fix",
+      "first ask anew for the values of secret slots that do not open, or that their service refuses",
+    )
     .action(async (options) => (await import("./commands/doctor.ts")).doctor(options))
-  withExamples(withHomeOptions(doctor), "keyfold doctor", "keyfold doctor --offline --json")
+  withExamples(
+    withHomeOptions(doctor),
+    "keyfold doctor",
+    "keyfold doctor --offline --json",
+    "keyfold doctor --fix",
+  )
 }
 
 const KEK_CHANGES = [

@@ -10,9 +10,14 @@ export type Slot = {
   /** Of the environment variable that it becomes. */
   readonly name: string
   readonly context: KeyContext
+  /** Where WorkOS took the value; undefined for one that was only set. */
+  readonly host: string | undefined
   /** base64url */
   readonly envelope: string
 }
+
+/** A slot still to be filled, or to be found. */
+export type SlotId = Pick<Slot, "name" | "context">
 
 /** Every slot of a home. @throws KeyfoldError `STORE_CORRUPT`, `UNSUPPORTED_VERSION`, `INVALID_ARGUMENT` where others may change them */
 export async function readSlots({ secrets: path }: Pick<HomePaths, "secrets">): Promise<readonly Slot[]> {
@@ -44,17 +49,25 @@ export async function changeSlots(
   })
 }
 
+/** With more of them, each in the place of the one before it. */
+export function withSlots(slots: readonly Slot[], added: readonly Slot[]): readonly Slot[] {
+  const isNew = (slot: Slot) => !slots.some((each) => isSameSlot(each, slot))
+  const kept = slots.map((each) => added.find((slot) => isSameSlot(each, slot)) ?? each)
+  return [...kept, ...added.filter(isNew)]
+}
+
 /** Whether one would take the other's place. */
-export function isSameSlot(a: Omit<Slot, "envelope">, b: Omit<Slot, "envelope">): boolean {
+export function isSameSlot(a: SlotId, b: SlotId): boolean {
   return a.name === b.name && isSameMatch(a.context, b.context)
 }
 
 function parseSlot(value: unknown): Slot {
-  const { name, context, envelope } = (value ?? {}) as Partial<Record<keyof Slot, unknown>>
-  if (typeof name !== "string" || !isSlotName(name) || typeof envelope !== "string") {
+  const { name, context, host, envelope } = (value ?? {}) as Partial<Record<keyof Slot, unknown>>
+  const isSlot = typeof name === "string" && isSlotName(name) && typeof envelope === "string"
+  if (!isSlot || !(host === undefined || typeof host === "string")) {
     throw new KeyfoldError("STORE_CORRUPT", "a slot has a name, a context and an envelope")
   }
-  return { name, context: parseContext(context as KeyContext).object, envelope }
+  return { name, context: parseContext(context as KeyContext).object, host, envelope }
 }
 
 const WHAT = "the secret slots"

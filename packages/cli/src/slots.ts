@@ -1,38 +1,45 @@
 import { isUtf8 } from "node:buffer"
-import { type FailureDetails, type Keyfold, KeyfoldError } from "@keyfold/core"
+import { type FailureDetails, type Keyfold, KeyfoldError, type Result } from "@keyfold/core"
 import type { Slot } from "./slots-file.ts"
 
-/** A slot still to be filled, or to be found. */
-export type SlotId = Pick<Slot, "name" | "context">
-
 /** Encrypts a value, UTF-8, for one name in one context. @throws KeyfoldError `INVALID_ARGUMENT` where no environment can hold it */
-export async function sealSlot(keyfold: Keyfold, id: SlotId, value: Uint8Array): Promise<Slot> {
+export async function sealSlot(
+  keyfold: Keyfold,
+  slot: Omit<Slot, "envelope">,
+  value: Uint8Array,
+): Promise<Slot> {
   const fault = faultOf(value)
-  if (fault !== undefined) throw new KeyfoldError("INVALID_ARGUMENT", `the value of ${id.name} ${fault}`)
-  const envelope = await keyfold.encrypt(value, {
-    context: id.context,
-    aad: boundTo(id),
-    output: "base64url",
-  })
-  return { name: id.name, context: id.context, envelope }
+  if (fault !== undefined) throw new KeyfoldError("INVALID_ARGUMENT", `the value of ${slot.name} ${fault}`)
+  const how = { context: slot.context, aad: boundTo(slot), output: "base64url" } as const
+  return { ...slot, envelope: await keyfold.encrypt(value, how) }
 }
 
 /** The value of each slot, in their order, or all of nothing. @throws KeyfoldError of the first that does not open, which it names */
 export async function openSlots(keyfold: Keyfold, slots: readonly Slot[]): Promise<readonly string[]> {
+  return (await tryOpenSlots(keyfold, slots)).map((result) => {
+    if (result.ok) return result.value
+    throw result.error
+  })
+}
+
+/** What became of each slot. */
+export async function tryOpenSlots(
+  keyfold: Keyfold,
+  slots: readonly Slot[],
+): Promise<readonly Result<string>[]> {
   const results = await keyfold.decryptMany(
     slots.map((slot) => ({ envelope: slot.envelope, context: slot.context, aad: boundTo(slot) })),
   )
-  try {
-    return results.map((result, i) => {
-      const { name } = slots[i] as Slot
-      if (!result.ok) throw doesNotOpen(name, result.error)
-      const fault = faultOf(result.value.plaintext)
-      if (fault !== undefined) throw new KeyfoldError("STORE_CORRUPT", `the value of ${name} ${fault}`)
-      return new TextDecoder("utf-8", { ignoreBOM: true }).decode(result.value.plaintext)
-    })
-  } finally {
-    for (const result of results) if (result.ok) result.value.plaintext.fill(0)
-  }
+  return results.map((result, i) => {
+    const { name } = slots[i] as Slot
+    if (!result.ok) return { ok: false, error: doesNotOpen(name, result.error) }
+    const { plaintext } = result.value
+    const fault = faultOf(plaintext)
+    const value = new TextDecoder("utf-8", { ignoreBOM: true }).decode(plaintext)
+    plaintext.fill(0)
+    if (fault === undefined) return { ok: true, value }
+    return { ok: false, error: new KeyfoldError("STORE_CORRUPT", `the value of ${name} ${fault}`) }
+  })
 }
 
 /** The longest value, in bytes: Linux takes no variable beyond 128 KiB (execve(2), MAX_ARG_STRLEN). */
@@ -46,9 +53,10 @@ function faultOf(value: Uint8Array): string | undefined {
   return undefined
 }
 
-/** So that the ciphertext of one slot opens under no other name. */
-function boundTo({ name }: SlotId): Uint8Array {
-  return new TextEncoder().encode(`keyfold/cli/slot ${JSON.stringify([name])}`)
+/** So that one slot's ciphertext opens under no other name, and no key is sent to another host. */
+function boundTo({ name, host }: Omit<Slot, "envelope">): Uint8Array {
+  const bound = host === undefined ? [name] : [name, "workos", host]
+  return new TextEncoder().encode(`keyfold/cli/slot ${JSON.stringify(bound)}`)
 }
 
 function doesNotOpen(name: string, error: KeyfoldError): KeyfoldError {

@@ -37,21 +37,27 @@ test("a sound installation passes, and nothing is changed", async () => {
   const before = readFileSync(path("home/bindings.json"))
   const { code, result, checks } = await doctor()
   expect([code, result]).toEqual([0, "pass"])
-  expect(checks.map(({ id, status }: { id: string; status: string }) => `${id} ${status}`)).toEqual(
-    ["node", "home", "permissions", "store", "disk", "bindings", "clock", "provider"].map(
-      (id) => `${id} pass`,
-    ),
-  )
+  expect(checks.map(({ id, status }: { id: string; status: string }) => `${id} ${status}`)).toEqual([
+    ...["node", "home", "permissions", "store"].map((id) => `${id} pass`),
+    "secrets skipped",
+    ...["disk", "bindings", "clock", "provider"].map((id) => `${id} pass`),
+  ])
   expect(readFileSync(path("home/bindings.json"))).toEqual(before)
   const { stdout } = await run(["doctor"])
   expect(stdout.toString()).toMatch(/^pass +store +it opens with its root key, and holds 0 managed KEKs$/m)
 })
 
 test("offline no cloud is asked", async () => {
+  for (const pair of ["a=1", "b=2"]) await run(["secrets", "set", "A", "-c", pair], { input: "x" })
   const calls = aws.calls.length
   const { code, find } = await doctor("--offline")
   expect([code, find("provider").status, find("clock").status]).toEqual([0, "skipped", "skipped"])
+  expect(find("secrets")).toMatchObject({
+    status: "pass",
+    message: "1 secret slot opens, 1 under customers' keys not tried",
+  })
   expect(aws.calls.length).toBe(calls)
+  expect((await doctor()).find("secrets").message).toBe("2 secret slots open")
 })
 
 describe("what is broken is named, with the exit code of its kind", () => {

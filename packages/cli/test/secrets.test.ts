@@ -1,5 +1,5 @@
 /** Secret slots, and commands that are run with them, in processes of their own. */
-import { spawn, spawnSync } from "node:child_process"
+import { spawnSync } from "node:child_process"
 import {
   chmodSync,
   existsSync,
@@ -11,9 +11,10 @@ import {
   writeFileSync,
 } from "node:fs"
 import { join } from "node:path"
-import { beforeEach, describe, expect, type TestContext, test } from "vitest"
+import { beforeEach, describe, expect, test } from "vitest"
 import { checkSlotName } from "../src/slot-name.ts"
 import { ended, main, type Run, workshop } from "./cli.ts"
+import { terminal } from "./terminal.ts"
 
 const { keyfold, run, start, path, folder, env } = workshop()
 const dev = ["-c", "environment=dev", "-c", "team=canary_team"]
@@ -269,7 +270,7 @@ describe("a command", () => {
 
 describe("on a terminal", () => {
   test("a value is asked for and not shown", async (context) => {
-    const { send, shown, done } = terminal(context, ["secrets", "set", "A", ...dev])
+    const { send, shown, done } = terminal(context, env, ["secrets", "set", "A", ...dev])
     await expect.poll(shown, { timeout: 30_000 }).toContain("Value of A (not shown): ")
     send(`${value}\r`)
     expect(await done).toBe(0)
@@ -279,7 +280,7 @@ describe("on a terminal", () => {
   })
 
   test("Ctrl-C where a value is asked for ends it, and nothing is set", async (context) => {
-    const { send, shown, done } = terminal(context, ["secrets", "set", "A", ...dev])
+    const { send, shown, done } = terminal(context, env, ["secrets", "set", "A", ...dev])
     await expect.poll(shown, { timeout: 30_000 }).toContain("(not shown)")
     send("canary\u0003")
     expect(await done).toBe(130)
@@ -293,7 +294,7 @@ describe("on a terminal", () => {
       'let n = 0; process.on("SIGINT", () => { n++ === 0 && setTimeout(() => { console.log("had " + n); process.exit(9) }, 500) })'
     writeFileSync(path("count.js"), `${count}; console.log("ready"); setInterval(() => {}, 1000)`)
     const command = ["exec", ...dev, "--", process.execPath, path("count.js")]
-    const { send, shown, done } = terminal(context, command)
+    const { send, shown, done } = terminal(context, env, command)
     await expect.poll(shown, { timeout: 30_000 }).toContain("ready")
     send("\u0003")
     expect(await done).toBe(9)
@@ -347,22 +348,6 @@ test("the value stands in the command's environment and nowhere else: not in the
   expect(files).toBeGreaterThan(3)
   expect(output.filter(has)).toEqual([])
 })
-
-/** Runs the command on a pseudo-terminal of its own. */
-function terminal(context: TestContext, args: readonly string[]) {
-  const probe = spawnSync("script", ["--version"], { encoding: "utf8" })
-  if (!/util-linux/.test(probe.stdout ?? "")) context.skip("no script command of util-linux")
-  const quoted = [process.execPath, main, ...args].map((word) => `'${word}'`).join(" ")
-  const running = spawn("script", ["-qec", `exec ${quoted}`, "/dev/null"], {
-    env: { ...env, SHELL: "/bin/sh" },
-  })
-  let text = ""
-  running.stdout.on("data", (chunk) => {
-    text += chunk
-  })
-  const done = new Promise<number | null>((resolve) => running.on("close", resolve))
-  return { send: (keys: string) => running.stdin.write(keys), shown: () => text, done }
-}
 
 function argumentsOfAll(): string[] {
   return readdirSync("/proc")

@@ -9,16 +9,17 @@ import {
   checkPermissions,
   checkProviders,
   checkStore,
-  type Finding,
-  skip,
 } from "../doctor-checks.ts"
 import { exitCodeOf, printable } from "../failure.ts"
+import { type Finding, skip } from "../finding.ts"
 import { type HomeOptions, homePaths } from "../home.ts"
+import { fixSlots } from "../slot-fix.ts"
 
-type Options = HomeOptions & { offline?: true; json?: true }
+type Options = HomeOptions & { offline?: true; fix?: true; json?: true }
 
-/** Looks at the installation; opening the home settles a rotation that was cut off, and nothing else is changed. */
+/** Looks at the installation; opening the home settles a rotation that was cut off, and nothing else is changed without `--fix`. */
 export async function doctor(options: Options): Promise<void> {
+  if (options.fix && checkHome(options).status === "pass") await fixSlots(options)
   const findings = await examine(options)
   const has = (status: Finding["status"]) => findings.some((each) => each.status === status)
   const result = has("fail") ? "fail" : has("warn") ? "warn" : "pass"
@@ -42,10 +43,10 @@ async function examine(options: Options): Promise<readonly Finding[]> {
   if (home.status === "fail") return installed
   const paths = homePaths(options)
   const permissions = await checkPermissions(paths)
-  const store = await checkStore(options)
+  const store = await checkStore(options, !options.offline)
   const disk = await checkDisk(paths)
   const { finding, bindings } = await checkBindings(paths)
-  const found = [...installed, permissions, store, disk, finding]
+  const found = [...installed, permissions, ...store, disk, finding]
   const clock = await checkClock(bindings, !options.offline)
   if (options.offline) return [...found, clock, skip("provider", "no cloud is asked")]
   const clouds = createClouds()

@@ -7,7 +7,7 @@ import { readValue } from "../secret-input.ts"
 import { chooseContext } from "../slot-choice.ts"
 import { checkSlotName } from "../slot-name.ts"
 import { sealSlot } from "../slots.ts"
-import { changeSlots, isSameSlot, readSlots } from "../slots-file.ts"
+import { changeSlots, isSameSlot, readSlots, withSlots } from "../slots-file.ts"
 
 type SlotOptions = HomeOptions & { context?: string[]; json?: true }
 
@@ -16,13 +16,13 @@ export async function set(name: string, options: SlotOptions & { force?: true })
   const { context, project } = await chooseContext(options.context)
   const value = await readValue(name)
   await makeMissingHome(options)
-  const slot = await withHome(options, ({ keyfold }) => sealSlot(keyfold, { name, context }, value)).finally(
-    () => value.fill(0),
-  )
+  const slot = await withHome(options, ({ keyfold }) =>
+    sealSlot(keyfold, { name, context, host: undefined }, value),
+  ).finally(() => value.fill(0))
   let replaced = false
   await changeSlots(options, (slots) => {
     replaced = slots.some((each) => isSameSlot(each, slot))
-    return replaced ? slots.map((each) => (isSameSlot(each, slot) ? slot : each)) : [...slots, slot]
+    return withSlots(slots, [slot])
   })
   if (options.json) return console.log(JSON.stringify({ name, context, replaced }))
   console.log(`${replaced ? "Replaced" : "Set"} ${name} for ${matchText(context)}.`)
