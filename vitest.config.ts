@@ -7,6 +7,7 @@ export default defineConfig({
       "test-vectors/test/**/*.test.ts",
       "laws/test/**/*.test.ts",
       "scripts/test/**/*.test.ts",
+      "benchmarks/test/**/*.test.ts",
     ],
     // Two cores are what CI has; more workers only make timings worse.
     maxWorkers: 2,

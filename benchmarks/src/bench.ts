@@ -1,12 +1,17 @@
-/** `pnpm bench [--json] [--quick | --scale]`: keyfold beside its floor, each variant in processes of its own, interleaved. */
+/**
+ * `pnpm bench [--json] [--quick] [--peers]`, `pnpm bench --scale [--json]`: keyfold beside its floor
+ * and its peers, each in processes of its own, interleaved.
+ */
 import { execFile } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { parseArgs, promisify } from "node:util"
-import Table from "cli-table3"
+import { type Comparison, comparePeers } from "./compare.ts"
 import type { KmsReport } from "./kms.ts"
 import type { Measured } from "./measure.ts"
+import { median } from "./median.ts"
+import { renderOwn, renderPeers } from "./render.ts"
 import { fillStore, VARIANTS, type VariantName } from "./variants.ts"
 
 type OperationResult = {
@@ -18,8 +23,8 @@ type OperationResult = {
   readonly ratio: number
 }
 
-/** The machine-readable report. Times are medians over processes; `floor` is the quicker of the two key forms. */
-export type Report = {
+/** keyfold beside its floor. Times are medians over processes; `floor` is the quicker of the two key forms. */
+export type OwnReport = {
   readonly node: string
   readonly openssl: string
   readonly results: readonly OperationResult[]
@@ -31,22 +36,27 @@ export type Report = {
   }
 } & KmsReport
 
-const HELP = `Usage: pnpm bench [--json] [--quick | --scale]
+/** What --json prints; with --peers only the comparison. */
+export type Report = Partial<OwnReport> & Comparison
+
+const HELP = `Usage: pnpm bench [--json] [--quick] [--peers]
+       pnpm bench --scale [--json]
 
 Measures encrypt and decrypt through keyfold's public methods (router, managed provider, durable store) beside plain
-node:crypto, in multiples of it; then what leases save of the calls to each cloud's KMS. --json prints the report alone;
---quick takes small payloads, one process each and a short warm-up, which shows larger ratios. --scale
-measures 1, 1,000 and 1,000,000 KEKs in the durable store instead.
+node:crypto, in multiples of it; then what leases save of the calls to each cloud's KMS; then other libraries doing the
+same work, in multiples of keyfold. --json prints the report alone; --quick takes small payloads, one process each and a
+short warm-up, which shows larger ratios. --peers measures the other libraries alone. --scale measures 1, 1,000 and 1,000,000 KEKs in the durable store instead.
 `
 
 /** It takes about two seconds until no part of an operation gets quicker any more (docs/performance.md). */
 const FULL = { rounds: 3, warmUpMs: 2000, kmsRounds: 25 }
-const QUICK = { rounds: 1, warmUpMs: 700, kmsRounds: 9 }
+const QUICK = { rounds: 1, warmUpMs: 500, kmsRounds: 9 }
 
 const { values: options } = parseArgs({
   options: {
     json: { type: "boolean" },
-    quick: { type: "boolean" },
+    quick: { type: "boolean", default: false },
+    peers: { type: "boolean" },
     scale: { type: "boolean" },
     help: { type: "boolean" },
   },
@@ -58,15 +68,18 @@ if (options.help) {
 } else {
   const folder = mkdtempSync(join(tmpdir(), "keyfold-bench-"))
   try {
-    const report = await run(join(folder, "keks.db"), options.quick ?? false)
-    console.log(options.json ? JSON.stringify(report) : render(report))
+    const storePath = join(folder, "keks.db")
+    await fillStore(storePath)
+    const own = options.peers ? undefined : await measureOwn(storePath, options.quick)
+    const comparison = await comparePeers(storePath, options.quick, progress)
+    if (options.json) console.log(JSON.stringify({ ...own, ...comparison }))
+    else console.log([...(own ? [renderOwn(own)] : []), renderPeers(comparison)].join("\n"))
   } finally {
     rmSync(folder, { recursive: true })
   }
 }
 
-async function run(storePath: string, quick: boolean): Promise<Report> {
-  await fillStore(storePath)
+async function measureOwn(storePath: string, quick: boolean): Promise<OwnReport> {
   const { rounds, warmUpMs, kmsRounds } = quick ? QUICK : FULL
   const sizes = quick ? [32, 1024] : [32, 1024, 65_536, 1_048_576]
   const results: OperationResult[] = []
@@ -125,33 +138,6 @@ async function measureKms(rounds: number): Promise<KmsReport> {
   return JSON.parse(stdout)
 }
 
-function render({ node, openssl, results, stream, kms, kms_throughput }: Report): string {
-  const table = new Table({
-    head: ["op", "bytes", "pairs", "keyfold µs", "floor µs", "ratio"],
-    style: { head: [] },
-  })
-  for (const { op, bytes, pairs, keyfold_us, floor_us, ratio } of results) {
-    table.push([op, bytes, pairs, keyfold_us.toFixed(2), floor_us.toFixed(2), ratio.toFixed(2)])
-  }
-  const rate = `stream of ${stream.bytes / 2 ** 20} MiB: keyfold ${stream.keyfold_mbps.toFixed(0)} MB/s, floor ${stream.floor_mbps.toFixed(0)} MB/s, ratio ${stream.ratio.toFixed(2)}`
-  const calls = new Table({ head: ["kms", "lease", "op", "calls per 1,000"], style: { head: [] } })
-  for (const { provider, lease, op, calls_per_1000 } of kms) {
-    calls.push([provider, lease ? "on" : "off", op, calls_per_1000])
-  }
-  const leased = new Table({
-    head: ["kms of 20 ms, leases on", "op", "per second", "managed, per second", "ratio"],
-    style: { head: [] },
-  })
-  for (const { provider, op, leased_per_s, managed_per_s, ratio } of kms_throughput) {
-    leased.push([provider, op, Math.round(leased_per_s), Math.round(managed_per_s), ratio.toFixed(2)])
-  }
-  return `${table.toString()}\n${rate}\n${calls.toString()}\n${leased.toString()}\nNode ${node}, OpenSSL ${openssl}; the floor is plain node:crypto without header or commitment`
-}
-
 function progress(done: string): void {
   if (process.stderr.isTTY) process.stderr.write(`measured ${done}\n`)
-}
-
-function median(values: number[]): number {
-  return values.sort((a, b) => a - b)[values.length >> 1] as number
 }

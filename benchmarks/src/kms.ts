@@ -1,6 +1,7 @@
 /** What leases save of the calls to each cloud's KMS. Started by bench.ts; prints one line of JSON. */
 import type { Keyfold } from "@keyfold/core"
 import { CLOUDS, type CloudName, startWorld, type World } from "@keyfold/laws/world"
+import { median } from "./median.ts"
 
 type Op = "encrypt" | "decrypt"
 
@@ -100,8 +101,4 @@ async function tenantOf(world: World, name: CloudName, lease: boolean) {
 
 function contextOf(tenant: string, i: number) {
   return { organization_id: tenant, user: `u_${i}` }
-}
-
-function median(values: number[]): number {
-  return values.sort((a, b) => a - b)[values.length >> 1] as number
 }

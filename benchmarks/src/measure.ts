@@ -1,5 +1,6 @@
 /** Measures one variant in a process of its own, and prints one line of JSON. Started by bench.ts. */
 import { randomBytes } from "node:crypto"
+import { median } from "./median.ts"
 import { openVariant, type Variant, type VariantName } from "./variants.ts"
 
 /** Median microseconds of one operation, or megabytes a second of a stream. */
@@ -63,8 +64,4 @@ async function perOperation(count: number, call: (i: number) => unknown): Promis
     if (answer instanceof Promise) await answer
   }
   return ((performance.now() - started) * 1000) / count
-}
-
-function median(values: number[]): number {
-  return values.sort((a, b) => a - b)[values.length >> 1] as number
 }

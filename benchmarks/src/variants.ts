@@ -8,15 +8,18 @@ import { createManagedProvider } from "@keyfold/kek-managed"
 import { sqliteStore } from "@keyfold/kek-managed/sqlite"
 import { createRouter } from "@keyfold/router"
 
-/** One way to do the work. The i of a call picks the context; a variant without promises answers at once. */
-export type Variant = {
-  readonly encrypt: (plaintext: Uint8Array, i: number) => unknown
-  readonly decrypt: (sealed: unknown, i: number) => unknown
+/** One way to do the work. The i of a call picks the context; one without promises answers at once. */
+export type Cipher<Sealed = unknown, Opened = unknown> = {
+  encrypt(plaintext: Uint8Array, i: number): Sealed | Promise<Sealed>
+  decrypt(sealed: Sealed, i: number): Opened | Promise<Opened>
   /** The plaintext in what `decrypt` gave, for the check of the round trip. */
-  readonly plaintextOf: (opened: unknown) => Uint8Array
+  plaintextOf(opened: Opened): Uint8Array
+  close(): Promise<void>
+}
+
+export type Variant = Cipher & {
   /** Encrypts `total` bytes in chunks of `chunk.length`, handing each on and keeping none. */
   readonly stream: (chunk: Uint8Array, total: number) => Promise<void>
-  readonly close: () => Promise<void>
 }
 
 /** Distinct contexts that calls are drawn from, so that no cache of one entry answers. */
@@ -29,6 +32,10 @@ export function contextOf(i: number, pairs: number): KeyContext {
   const context: Record<string, string> = { organization_id: `org_${i % CONTEXTS}` }
   for (let pair = 1; pair < pairs; pair++) context[`attribute_${pair}`] = `value_${pair}`
   return context
+}
+
+export function contextsOf(pairs: number): KeyContext[] {
+  return Array.from({ length: CONTEXTS }, (_, i) => contextOf(i, pairs))
 }
 
 export function openVariant(name: VariantName, pairs: number, storePath: string): Promise<Variant> {
@@ -46,7 +53,7 @@ async function keyfoldVariant(pairs: number, storePath: string): Promise<Variant
   const root = { key: new Uint8Array(32).fill(7) }
   const managed = await createManagedProvider({ store: sqliteStore(storePath), root, environment: "bench" })
   const keyfold = createKeyfold({ router: createRouter({ managed }) })
-  const contexts = Array.from({ length: CONTEXTS }, (_, i) => contextOf(i, pairs))
+  const contexts = contextsOf(pairs)
   const context = (i: number) => contexts[i % CONTEXTS] as KeyContext
   return {
     encrypt: (plaintext, i) => keyfold.encrypt(plaintext, { context: context(i) }),
