@@ -1,5 +1,5 @@
 /**
- * `pnpm bench [--json] [--quick] [--peers]`, `pnpm bench --scale [--json]`: keyfold beside its floor
+ * `pnpm bench [--json] [--quick] [--peers] [--write]`, `pnpm bench --scale [--json]`: keyfold beside its floor
  * and its peers, each in processes of its own, interleaved.
  */
 import { execFile } from "node:child_process"
@@ -39,13 +39,14 @@ export type OwnReport = {
 /** What --json prints; with --peers only the comparison. */
 export type Report = Partial<OwnReport> & Comparison
 
-const HELP = `Usage: pnpm bench [--json] [--quick] [--peers]
+const HELP = `Usage: pnpm bench [--json] [--quick] [--peers] [--write]
        pnpm bench --scale [--json]
 
 Measures encrypt and decrypt through keyfold's public methods (router, managed provider, durable store) beside plain
 node:crypto, in multiples of it; then what leases save of the calls to each cloud's KMS; then other libraries doing the
 same work, in multiples of keyfold. --json prints the report alone; --quick takes small payloads, one process each and a
-short warm-up, which shows larger ratios. --peers measures the other libraries alone. --scale measures 1, 1,000 and 1,000,000 KEKs in the durable store instead.
+short warm-up, which shows larger ratios. --peers measures the other libraries alone; with --write it puts what it found
+in benchmarks/results, pictures and the tables of the documents. --scale measures 1, 1,000 and 1,000,000 KEKs in the durable store instead.
 `
 
 /** It takes about two seconds until no part of an operation gets quicker any more (docs/performance.md). */
@@ -57,6 +58,7 @@ const { values: options } = parseArgs({
     json: { type: "boolean" },
     quick: { type: "boolean", default: false },
     peers: { type: "boolean" },
+    write: { type: "boolean" },
     scale: { type: "boolean" },
     help: { type: "boolean" },
   },
@@ -65,6 +67,9 @@ if (options.help) {
   console.log(HELP)
 } else if (options.scale) {
   await import("./scale.ts")
+} else if (options.quick && options.write) {
+  console.error("--write keeps a full comparison: leave --quick out")
+  process.exitCode = 2
 } else {
   const folder = mkdtempSync(join(tmpdir(), "keyfold-bench-"))
   try {
@@ -74,6 +79,7 @@ if (options.help) {
     const comparison = await comparePeers(storePath, options.quick, progress)
     if (options.json) console.log(JSON.stringify({ ...own, ...comparison }))
     else console.log([...(own ? [renderOwn(own)] : []), renderPeers(comparison)].join("\n"))
+    if (options.write) (await import("./results.ts")).write({ ...own, ...comparison })
   } finally {
     rmSync(folder, { recursive: true })
   }
