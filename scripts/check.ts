@@ -21,6 +21,7 @@ const STEPS: Readonly<Record<string, Command>> = {
   examples: [node, "scripts/readme-examples.ts"],
   test: fromReadme("test"),
   fuzz: [node, "laws/fuzz/main.ts", "--runs", "200000"],
+  speed: [node, "benchmarks/src/bench.ts", "--peers", "--quick", "--check"],
   demo: fromReadme("demo"),
   build: [node, "scripts/build.ts"],
   packed: [node, "scripts/packed.ts"],

@@ -1,5 +1,5 @@
 /**
- * `pnpm bench [--json] [--quick] [--peers] [--write]`, `pnpm bench --scale [--json]`: keyfold beside its floor
+ * `pnpm bench [--json] [--quick] [--peers] [--write | --check]`, `pnpm bench --scale [--json]`: keyfold beside its floor
  * and its peers, each in processes of its own, interleaved.
  */
 import { execFile } from "node:child_process"
@@ -11,6 +11,7 @@ import { type Comparison, comparePeers } from "./compare.ts"
 import type { KmsReport } from "./kms.ts"
 import type { Measured } from "./measure.ts"
 import { median } from "./median.ts"
+import { isAsQuickAsBefore } from "./regression.ts"
 import { renderOwn, renderPeers } from "./render.ts"
 import { fillStore, VARIANTS, type VariantName } from "./variants.ts"
 
@@ -39,14 +40,15 @@ export type OwnReport = {
 /** What --json prints; with --peers only the comparison. */
 export type Report = Partial<OwnReport> & Comparison
 
-const HELP = `Usage: pnpm bench [--json] [--quick] [--peers] [--write]
+const HELP = `Usage: pnpm bench [--json] [--quick] [--peers] [--write | --check]
        pnpm bench --scale [--json]
 
 Measures encrypt and decrypt through keyfold's public methods (router, managed provider, durable store) beside plain
 node:crypto, in multiples of it; then what leases save of the calls to each cloud's KMS; then other libraries doing the
 same work, in multiples of keyfold. --json prints the report alone; --quick takes small payloads, one process each and a
 short warm-up, which shows larger ratios. --peers measures the other libraries alone; with --write it puts what it found
-in benchmarks/results, pictures and the tables of the documents. --scale measures 1, 1,000 and 1,000,000 KEKs in the durable store instead.
+in benchmarks/results, pictures and the tables of the documents; with --check it fails where keyfold has fallen far
+behind what is there. --scale measures 1, 1,000 and 1,000,000 KEKs in the durable store instead.
 `
 
 /** It takes about two seconds until no part of an operation gets quicker any more (docs/performance.md). */
@@ -59,6 +61,7 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     peers: { type: "boolean" },
     write: { type: "boolean" },
+    check: { type: "boolean" },
     scale: { type: "boolean" },
     help: { type: "boolean" },
   },
@@ -80,6 +83,7 @@ if (options.help) {
     if (options.json) console.log(JSON.stringify({ ...own, ...comparison }))
     else console.log([...(own ? [renderOwn(own)] : []), renderPeers(comparison)].join("\n"))
     if (options.write) (await import("./results.ts")).write({ ...own, ...comparison })
+    if (options.check && !isAsQuickAsBefore(comparison)) process.exitCode = 1
   } finally {
     rmSync(folder, { recursive: true })
   }
