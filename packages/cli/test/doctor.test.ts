@@ -1,5 +1,5 @@
 /** `doctor`, on a sound installation and on broken ones. */
-import { chmodSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { type AwsEmulator, startAwsEmulator } from "@keyfold/provider-testkit/aws"
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { checkNode } from "../src/doctor-checks.ts"
@@ -120,6 +120,23 @@ describe("what is broken is named, with the exit code of its kind", () => {
     aws.setState(keyId, "Disabled")
     const { code, result, find } = await doctor()
     expect([code, result, find("provider").status]).toEqual([0, "warn", "warn"])
+  })
+
+  test("but a slot under it does not open, and its command is not started, until the key is back", async () => {
+    expect((await run(["secrets", "set", "A", "-c", "a=1"], { input: "x" })).code).toBe(0)
+    aws.setState(keyId, "Disabled")
+    const { code, find } = await doctor()
+    expect([code, find("secrets").code]).toEqual([4, "KEY_DISABLED"])
+    const exec = ["exec", "-c", "a=1", "--", "touch", path("started")]
+    const refused = await run(exec)
+    expect([refused.code, refused.stderr]).toEqual([
+      4,
+      expect.stringMatching(/KEY_DISABLED: the slot A does not open/),
+    ])
+    expect(existsSync(path("started"))).toBe(false)
+    aws.setState(keyId, "Enabled")
+    expect((await run(exec)).code).toBe(0)
+    expect(existsSync(path("started"))).toBe(true)
   })
 
   test("a binding whose adding was cut off", async () => {

@@ -288,6 +288,25 @@ describe("on a terminal", () => {
     expect(existsSync(path("home/secrets.json"))).toBe(false)
   })
 
+  test("a passphrase is asked for, and the terminal is then the command's", {
+    timeout: 60_000,
+  }, async (context) => {
+    writeFileSync(path("passphrase"), "canary\n")
+    expect(keyfold(["init", "--passphrase-file", "passphrase"]).code).toBe(0)
+    expect(set("A", "1", "--passphrase-file", "passphrase").code).toBe(0)
+    const reads = 'echo ready; for i in 1 2; do read line; echo "got $line"; done'
+    const { send, shown, done } = terminal(context, env, ["exec", ...dev, "--", "sh", "-c", reads])
+    await expect.poll(shown, { timeout: 30_000 }).toContain("Passphrase: ")
+    send("canary\r")
+    await expect.poll(shown, { timeout: 30_000 }).toContain("ready")
+    for (const word of ["one", "two"]) {
+      send(`${word}\r`)
+      await expect.poll(shown, { timeout: 30_000 }).toContain(`got ${word}\r\n`)
+    }
+    expect(await done).toBe(0)
+    expect(shown()).not.toContain("canary")
+  })
+
   test("Ctrl-C reaches a command once", async (context) => {
     set("A", "1")
     const count =
@@ -310,6 +329,7 @@ test("the value stands in the command's environment and nowhere else: not in the
   const seen = (done: Run) => output.push(done.stdout.toString(), done.stderr)
   const setting = start(["secrets", "set", "A", ...dev])
   const wasSet = ended(setting)
+  setting.stdout.on("data", (chunk) => output.push(String(chunk)))
   setting.stdin.write(value)
   await expect.poll(() => processText(setting.pid, "wchan") !== undefined).toBe(true)
   const forms = [
@@ -346,6 +366,7 @@ test("the value stands in the command's environment and nowhere else: not in the
     }
   }
   expect(files).toBeGreaterThan(3)
+  expect(output.join("")).toContain("Set A for")
   expect(output.filter(has)).toEqual([])
 })
 
