@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import { createKeyfold } from "@keyfold/core"
 import { createManagedProvider, type ManagedProvider, memoryStore } from "@keyfold/kek-managed"
+import { type CloudName, startWorld } from "@keyfold/laws/world"
 import { createRouter } from "@keyfold/router"
 import type { VaultStore } from "@keyfold/vault"
 import { sqliteVaultStore } from "@keyfold/vault/sqlite"
@@ -15,6 +16,10 @@ export type TestWorld = {
   readonly url: string
   readonly apiKey: string
   readonly managed: ManagedProvider
+  /** Calls that reached the cloud. */
+  readonly calls: () => number
+  /** What the customer does with its key, where there is one. */
+  readonly cmk: { readonly disable: () => void; readonly enable: () => void } | undefined
   /** Status, code and body of a request, with this server's key unless told otherwise. */
   readonly request: (
     method: string,
@@ -42,11 +47,10 @@ export type SdkReply = {
   readonly error?: { readonly name: string; readonly status: number; readonly message: string }
 }
 
-export async function startTestWorld(): Promise<TestWorld> {
+/** With a cloud, `organization_id: "org_1"` is bound to a key in its emulator. */
+export async function startTestWorld(cloud?: CloudName): Promise<TestWorld> {
   const folder = mkdtempSync(join(tmpdir(), "keyfold-server-"))
-  const root = { key: new Uint8Array(32).fill(1) }
-  const managed = await createManagedProvider({ store: memoryStore(), root, environment: "test" })
-  const keyfold = createKeyfold({ router: createRouter({ managed }) })
+  const { managed, keyfold, calls, cmk, end } = await (cloud === undefined ? managedOnly() : bound(cloud))
   const store = sqliteVaultStore(join(folder, "vault.db"))
   const { text: apiKey, key } = createApiKey("test")
   const errors: unknown[] = []
@@ -57,6 +61,8 @@ export async function startTestWorld(): Promise<TestWorld> {
     url,
     apiKey,
     managed,
+    calls,
+    cmk,
     store,
     options,
     errors,
@@ -81,8 +87,23 @@ export async function startTestWorld(): Promise<TestWorld> {
     async close() {
       await close()
       await store.close()
-      await managed.close()
+      await end()
       rmSync(folder, { recursive: true })
     },
   }
+}
+
+async function managedOnly() {
+  const root = { key: new Uint8Array(32).fill(1) }
+  const managed = await createManagedProvider({ store: memoryStore(), root, environment: "test" })
+  const keyfold = createKeyfold({ router: createRouter({ managed }) })
+  return { managed, keyfold, calls: () => 0, cmk: undefined, end: () => managed.close() }
+}
+
+async function bound(cloud: CloudName) {
+  const world = await startWorld()
+  const { keyId } = await world.bind(cloud, { id: "org_1" })
+  const { managed, calls, clouds } = world
+  const cmk = { disable: () => clouds[cloud].disable(keyId), enable: () => clouds[cloud].enable(keyId) }
+  return { managed, keyfold: world.keyfold(), calls, cmk, end: async () => world[Symbol.asyncDispose]() }
 }

@@ -43,3 +43,4 @@ export type {
   VersionRow,
   Written,
 } from "./vault-store.ts"
+export { type OpenWorkosBlobOptions, openWorkosBlob } from "./workos-blob.ts"
