@@ -81,7 +81,18 @@ export function createRouter(options: RouterOptions): BindingRouter {
         throw error
       })
     },
-    forReading: (context, options) => after(source.find(context, options), (plan) => read(plan, context)),
+    forReading(context, options) {
+      let missing = false
+      const route = () =>
+        after(source.find(context, options), (plan) =>
+          after(read(plan, context), (entries) => {
+            missing = entries.length < plan.candidates.length + plan.uncovered.length
+            return entries
+          }),
+        )
+      // A pair without a KEK: perhaps likewise.
+      return after(route(), (entries) => (missing && source.forget(context) ? route() : entries))
+    },
     forgetBindings: () => void source.forget(),
   }
 }

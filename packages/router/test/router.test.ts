@@ -334,6 +334,22 @@ describe("history", () => {
     await expect(unaware.encrypt("x", { context: both })).rejects.toEqual(code("NO_ROUTE"))
   })
 
+  test("a process that has not seen the binding yet looks again, and reads what was written before and after", async () => {
+    let lookups = 0
+    const lookup = async () => {
+      lookups++
+      return list()
+    }
+    const options = { managed, providers: [aws], bindings: lookup, bindingTtlMs: 60_000 }
+    const late = createKeyfold({ router: createRouter(options) })
+    const old = await late.encrypt("x", { context: both })
+    await add(org)
+    const fresh = await keyfoldOf().encrypt("x", { context: both })
+    for (const envelope of [old, fresh, old])
+      await expect(late.decrypt(envelope, { context: both })).resolves.toBeDefined()
+    expect(lookups).toBe(2)
+  })
+
   test("a binding of two pairs leaves their managed KEKs open for other contexts", async () => {
     const residency = { data_residency: "eu" }
     const old = await keyfoldOf().encrypt("x", { context: { ...org, ...residency } })
