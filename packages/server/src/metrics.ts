@@ -1,5 +1,5 @@
 import type { KeyfoldEvent } from "@keyfold/core"
-import { Counter, Histogram, Registry } from "prom-client"
+import { Counter, collectDefaultMetrics, Histogram, Registry } from "prom-client"
 import type { AnsweredRequest } from "./app.ts"
 
 /** What a server counts, in Prometheus' text format. No label holds a name, a context or a key id. */
@@ -11,10 +11,11 @@ export interface Metrics {
   readonly onKeyfoldEvent: (event: KeyfoldEvent) => void
 }
 
-/** Metrics of one server: requests by route and status, operations and KEK calls by outcome, and their durations. */
+/** Metrics of one server: requests by route and status, operations and KEK calls by outcome, their durations, and the process. */
 export function createMetrics(): Metrics {
   const registry = new Registry()
   const registers = [registry]
+  collectDefaultMetrics({ register: registry })
   const requests = new Histogram({
     name: "keyfold_http_request_duration_seconds",
     help: "Requests by route and status",

@@ -17,6 +17,8 @@ export type SweepOptions = {
   readonly concurrency?: number
   /** Versions begun in a second, to stay below a KMS's quota. Default: no limit. */
   readonly perSecond?: number
+  /** After so long the versions that a killed process had in hand are free for others, in milliseconds. Default 30,000. */
+  readonly claimMs?: number
   /** Told after each batch. */
   readonly onProgress?: (progress: SweepProgress) => void
   readonly signal?: AbortSignal
@@ -44,17 +46,8 @@ export type SweepResult = {
  * @throws KeyfoldError `ABORTED`, `STORE_…`
  */
 export async function sweep(options: SweepOptions): Promise<SweepResult> {
-  const {
-    keyfold,
-    store,
-    actor,
-    kind,
-    context = {},
-    concurrency = 8,
-    perSecond,
-    onProgress,
-    signal,
-  } = options
+  const { keyfold, store, actor, kind, context = {}, onProgress, signal } = options
+  const { concurrency = 8, perSecond, claimMs = 30_000 } = options
   const { id, startedAt } = await store.beginSweep({
     id: randomUUID(),
     kind,
@@ -100,7 +93,7 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
   for (;;) {
     if (signal?.aborted) throw new KeyfoldError("ABORTED", "interrupted: run it again to go on")
     const now = Date.now()
-    const claimed = await store.claim(due, BATCH, now, now + CLAIM_MS)
+    const claimed = await store.claim(due, BATCH, now, now + claimMs)
     const moves = await Promise.all(claimed.map((each) => queue.add(() => move(each))))
     const moved = moves.filter((each) => each !== undefined)
     if (moved.length > 0) done += (await store.reseal(moved)).filter(Boolean).length
@@ -119,8 +112,6 @@ export async function sweep(options: SweepOptions): Promise<SweepResult> {
 
 /** Versions in one write. */
 const BATCH = 100
-/** After so long the claims of a process that was killed are free. */
-const CLAIM_MS = 30_000
 const POLL_MS = 500
 const RETRY_MS = 500
 const ATTEMPTS = 5
