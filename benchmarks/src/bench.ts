@@ -2,7 +2,7 @@
  * `pnpm bench [--json] [--quick] [--peers] [--write | --check]`, `pnpm bench --scale [--json]`: keyfold beside its floor
  * and its peers, each in processes of its own, interleaved.
  */
-import { execFile } from "node:child_process"
+import { execFile, spawnSync } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -42,13 +42,15 @@ export type Report = Partial<OwnReport> & Comparison
 
 const HELP = `Usage: pnpm bench [--json] [--quick] [--peers] [--write | --check]
        pnpm bench --scale [--json]
+       pnpm bench --leaks [--minutes 10] [--json] [--write]
 
 Measures encrypt and decrypt through keyfold's public methods (router, managed provider, durable store) beside plain
 node:crypto, in multiples of it; then what leases save of the calls to each cloud's KMS; then other libraries doing the
 same work, in multiples of keyfold. --json prints the report alone; --quick takes small payloads, one process each and a
 short warm-up, which shows larger ratios. --peers measures the other libraries alone; with --write it puts what it found
 in benchmarks/results, pictures and the tables of the documents; with --check it fails where keyfold has fallen far
-behind what is there. --scale measures 1, 1,000 and 1,000,000 KEKs in the durable store instead.
+behind what is there. --scale measures 1, 1,000 and 1,000,000 KEKs in the durable store instead,
+--leaks whether memory grows under a mixed load.
 `
 
 /** It takes about two seconds until no part of an operation gets quicker any more (docs/performance.md). */
@@ -63,6 +65,8 @@ const { values: options } = parseArgs({
     write: { type: "boolean" },
     check: { type: "boolean" },
     scale: { type: "boolean" },
+    leaks: { type: "boolean" },
+    minutes: { type: "string" },
     help: { type: "boolean" },
   },
 })
@@ -70,6 +74,12 @@ if (options.help) {
   console.log(HELP)
 } else if (options.scale) {
   await import("./scale.ts")
+} else if (options.leaks) {
+  const script = join(import.meta.dirname, "leaks.ts")
+  const child = spawnSync(process.execPath, ["--expose-gc", script, ...process.argv.slice(2)], {
+    stdio: "inherit",
+  })
+  process.exitCode = child.status ?? 1
 } else if (options.quick && options.write) {
   console.error("--write keeps a full comparison: leave --quick out")
   process.exitCode = 2
@@ -82,7 +92,7 @@ if (options.help) {
     const comparison = await comparePeers(storePath, options.quick, progress)
     if (options.json) console.log(JSON.stringify({ ...own, ...comparison }))
     else console.log([...(own ? [renderOwn(own)] : []), renderPeers(comparison)].join("\n"))
-    if (options.write) (await import("./results.ts")).write({ ...own, ...comparison })
+    if (options.write) (await import("./results.ts")).keep("latest", { ...own, ...comparison })
     if (options.check && !isAsQuickAsBefore(comparison)) process.exitCode = 1
   } finally {
     rmSync(folder, { recursive: true })

@@ -1,6 +1,7 @@
 import * as Plot from "@observablehq/plot"
 import { parseHTML } from "linkedom"
 import type { PeerResult } from "./compare.ts"
+import type { Sample } from "./leaks.ts"
 import { PEERS } from "./peers/peers.ts"
 import { inBytes } from "./tables.ts"
 
@@ -27,6 +28,33 @@ export function pictures(peers: readonly PeerResult[]): Readonly<Record<string, 
       y: ({ bytes, us }) => bytes / us,
     }),
   }
+}
+
+/** Heap and resident memory over the time of a leak run. */
+export function memoryPicture(samples: readonly Sample[]): string {
+  const kinds = [
+    { of: "rss_mib", name: "resident memory", colour: "#1b4f9c" },
+    { of: "heap_mib", name: "heap in use", colour: "#d95f02" },
+  ] as const
+  const end = samples.slice(-1)
+  const plot = Plot.plot({
+    document: emptyDocument(),
+    ...{ width: 960, height: 300, marginTop: 40, marginLeft: 56, marginRight: 140 },
+    style: STYLE,
+    x: { label: "minutes" },
+    y: { label: null, grid: true, zero: true },
+    marks: [
+      ...kinds.map(({ of, colour }) => Plot.line(samples, { x: "minutes", y: of, stroke: colour })),
+      ...kinds.map(({ of, name, colour }) =>
+        Plot.text(end, {
+          ...{ x: "minutes", y: of, text: () => name, fill: colour },
+          ...{ textAnchor: "start", dx: 8, fontWeight: "bold" },
+        }),
+      ),
+      heading("MiB under a mixed load, after a collection"),
+    ],
+  })
+  return asFile(plot)
 }
 
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 3 })

@@ -1,5 +1,7 @@
 import type { Comparison, PeerResult } from "./compare.ts"
+import type { Leaks } from "./leaks.ts"
 import { PEERS } from "./peers/peers.ts"
+import type { Slope } from "./slope.ts"
 
 type Op = PeerResult["op"]
 type Column = Omit<PeerResult, "name" | "us" | "ratio">
@@ -27,8 +29,8 @@ const BARS: readonly {
   { peer: "noble", bytes: LARGE, pairs: [1, 3, 10], ratio: 30 },
 ]
 
-/** The parts of the documents that are made from a comparison, by the name in their marks. */
-export function tables(report: Comparison): Readonly<Record<string, string>> {
+/** The parts of the documents that are made from results, by the name in their marks. */
+export function tables(report: Comparison, leaks: Leaks): Readonly<Record<string, string>> {
   const of = (
     op: Op,
     inflight: number,
@@ -52,6 +54,7 @@ export function tables(report: Comparison): Readonly<Record<string, string>> {
     "decrypt-32": ratios(report, every("decrypt", 32).slice(0, -1)),
     bars: bars(report.peers),
     conditions: conditions(report),
+    leaks: memory(leaks),
   }
 }
 
@@ -90,6 +93,17 @@ function conditions({ machine, versions }: Comparison): string {
   const software = Object.entries(versions).map(([name, version]) => `${name} ${version}`)
   const load = machine.load.map((each) => each.toFixed(1)).join(" before and ")
   return `${machine.cores} cores of ${machine.cpu}, load ${load} after; ${software.join(", ")}.`
+}
+
+function memory({ minutes, rounds, heap, rss, samples }: Leaks): string {
+  const row = (name: string, of: "heap_mib" | "rss_mib", { slope, error }: Slope) => {
+    const sizes = samples.map((sample) => sample[of])
+    const [least, most] = [Math.min(...sizes), Math.max(...sizes)].map((size) => `${Math.round(size)} MiB`)
+    return [name, least as string, most as string, `${slope.toFixed(1)} ± ${error.toFixed(1)} MiB an hour`]
+  }
+  const table = [row("heap in use", "heap_mib", heap), row("resident", "rss_mib", rss)]
+  const load = `${minutes} minutes, ${rounds} rounds of the load, ${samples.length} samples:`
+  return `${load}\n\n${markdown(["", "least", "most", "slope"], table)}`
 }
 
 function isOf(result: PeerResult, { op, bytes, pairs, inflight }: Column): boolean {

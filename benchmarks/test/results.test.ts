@@ -1,27 +1,21 @@
 import { readFileSync } from "node:fs"
-import { basename, join } from "node:path"
 import { expect, test } from "vitest"
 import type { PeerResult } from "../src/compare.ts"
-import { pictures } from "../src/pictures.ts"
 import { slowdown } from "../src/regression.ts"
-import { DOCUMENTS, FOLDER } from "../src/results.ts"
+import { madeFrom, readKept } from "../src/results.ts"
 import { fillIn, tables } from "../src/tables.ts"
 
-const latest = JSON.parse(readFileSync(join(FOLDER, "latest.json"), "utf8"))
+test("documents and pictures show the results that are kept", () => {
+  const kept = readKept()
+  for (const [file, text] of Object.entries(madeFrom(kept)))
+    expect(readFileSync(file, "utf8"), file).toBe(text)
+})
 
-test.each(DOCUMENTS.map((file) => ({ name: basename(file), file })))(
-  "the tables of $name are those of the results that are kept",
-  ({ file }) => {
-    const text = readFileSync(file, "utf8")
-    expect(text).toContain("<!-- bench: ")
-    expect(fillIn(text, tables(latest))).toBe(text)
-  },
-)
-
-test("the pictures are those of the results that are kept", () => {
-  for (const [name, svg] of Object.entries(pictures(latest.peers))) {
-    expect(readFileSync(join(FOLDER, name), "utf8"), name).toBe(svg)
-  }
+test("every table that is made stands in a document", () => {
+  const { latest, leaks } = readKept()
+  const documents = Object.keys(madeFrom({ latest, leaks })).filter((file) => file.endsWith(".md"))
+  const shown = documents.map((file) => readFileSync(file, "utf8")).join()
+  for (const table of Object.values(tables(latest, leaks))) expect(shown).toContain(table)
 })
 
 test("a table that no one makes is refused", () => {
