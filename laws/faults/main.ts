@@ -1,7 +1,7 @@
 /**
  * `pnpm faults [--kills N] [--points N]`: the durable KEK store under kill -9 at random moments; and, where strace is, killed
- * at the n-th write, flush, truncation, rename and removal, and with the disk full or failing there. After each, the
- * store must open, hold every acknowledged KEK once, and open every acknowledged envelope.
+ * at the n-th write, flush, truncation, rename and removal, and with the disk full or failing there; also while a backup is
+ * restored. After each, the store must open, hold every acknowledged KEK once, and open every acknowledged envelope.
  */
 import { spawn, spawnSync } from "node:child_process"
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
@@ -10,6 +10,7 @@ import { join } from "node:path"
 import { parseArgs } from "node:util"
 import { KeyfoldError } from "@keyfold/core"
 import Table from "cli-table3"
+import { killRestore, prepare } from "./restore.ts"
 import { Acknowledged, judge, type Verdict } from "./store.ts"
 
 const { values } = parseArgs({
@@ -56,6 +57,7 @@ try {
     for (const call of ["pwrite64", "pread64", "fsync", "fdatasync", "ftruncate"]) {
       rows.push(await injectAtEvery(call, "error=EIO", "disk failing"))
     }
+    rows.push(...killRestores())
   } else {
     console.log("not run: faults at single system calls, for there is no strace")
   }
@@ -154,6 +156,25 @@ async function injectAtEvery(call: string, effect: string, name: string): Promis
   }
   rmSync(base, { recursive: true })
   return row
+}
+
+/** A second try must put every KEK back that the first, which was killed, did not. */
+function killRestores(): Row[] {
+  const base = join(folder, "restore")
+  prepare(base)
+  return ["pwrite64", "fsync", "rename", "unlink"].map((call) => {
+    const row = newRow(`restore killed at each ${call}`)
+    for (let n = 1; n <= Number(values.points); n++) {
+      const { struck, ended, opens } = killRestore(base, call, n)
+      if (!opens) row.unreadable++
+      if (ended === "FAILED") row.untyped++
+      if (!struck) break
+      row.struck++
+      row.codes.set(ended, (row.codes.get(ended) ?? 0) + 1)
+      progress(`restore killed at ${call} ${n}`)
+    }
+    return row
+  })
 }
 
 function newRow(fault: string) {

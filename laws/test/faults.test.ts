@@ -30,6 +30,31 @@ test("nor with a fault at a system call", ({ skip }) => {
   expect(stdout).toMatch(/file cut short *│ 2 +│ STORE_CORRUPT 2/)
   expect(stdout).toMatch(/killed at each pwrite64 *│ 2 /)
   expect(stdout).toMatch(/disk full at each pwrite64 *│ 2 +│ STORE_F/)
+  expect(stdout).toMatch(/restore killed at each rename *│ 2 +│ restored [12]/)
+})
+
+test("without file descriptors a store says so by its code, and goes on when there are some", () => {
+  const folder = mkdtempSync(join(tmpdir(), "keyfold-scarce-"))
+  const { stdout } = spawnSync(
+    "sh",
+    [
+      "-c",
+      `ulimit -n 64; exec "$0" "$@"`,
+      process.execPath,
+      join(faults, "scarce.ts"),
+      join(folder, "keks.db"),
+    ],
+    { encoding: "utf8" },
+  )
+  rmSync(folder, { recursive: true })
+  const outcomes = stdout
+    .trim()
+    .split("\n")
+    .map((line) => line.split(" "))
+  expect(outcomes.map(([left]) => Number(left))).toEqual(Array.from({ length: 12 }, (_, left) => left))
+  expect(outcomes[0]).toEqual(["0", "STORE_FAILED"])
+  expect(outcomes[11]).toEqual(["11", "done"])
+  expect(new Set(outcomes.map(([, code]) => code))).toEqual(new Set(["STORE_FAILED", "done"]))
 })
 
 describe("the judge", () => {

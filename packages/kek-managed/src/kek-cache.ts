@@ -73,9 +73,13 @@ export class LoadedKek {
     return this.#versions.slice()
   }
 
+  /** Its subkeys are in native memory, which is cleared when nothing holds them any more. */
   wipe(): void {
     this.wiped = true
     this.#versions.fill(0)
+    this.#own = undefined
+    this.#last = undefined
+    this.#others.clear()
   }
 
   #version(version: number): Uint8Array {
