@@ -17,9 +17,12 @@ export const input = () => new Option("-i, --input <file>", "read this file (def
 export const output = () => new Option("-o, --output <file>", "write this file (default: standard output)")
 export const policy = (text: string) => new Option("--policy <policy>", text).choices(["all", "any"])
 export const context = () =>
-  new Option("-c, --context <name=value>", "a pair of the key context; repeat it for more").argParser(
-    (pair: string, before: string[] = []) => [...before, pair],
-  )
+  new Option("-c, --context <name=value>", "a pair of the key context; repeat it for more").argParser(collect)
+export const onlyPairs = () =>
+  new Option(
+    "--only <name=value>",
+    "only objects whose key context has this pair; repeat it for more",
+  ).argParser(collect)
 
 /** Adds what every command takes that opens a home. */
 export function withHomeOptions(command: Command): Command {
@@ -46,4 +49,8 @@ export function wholeNumber(text: string, option: string, least = 0): number {
 /** Shows examples at the end of a command's help. */
 export function withExamples(command: Command, ...lines: string[]): Command {
   return command.addHelpText("after", `\nExamples:\n${lines.map((line) => `  ${line}\n`).join("")}`)
+}
+
+function collect(pair: string, before: string[] = []): string[] {
+  return [...before, pair]
 }

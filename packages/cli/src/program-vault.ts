@@ -1,5 +1,5 @@
 import type { Command } from "commander"
-import { context, withExamples, withHomeOptions } from "./options.ts"
+import { context, onlyPairs, withExamples, withHomeOptions } from "./options.ts"
 
 export function addServeCommand(program: Command): void {
   const serve = program
@@ -66,6 +66,41 @@ export function addVaultCommands(vault: Command): void {
     withHomeOptions(rewrap),
     "keyfold vault rewrap --dry-run",
     "keyfold vault rewrap -c organization_id=org_1 --per-second 100",
+  )
+
+  const exporting = vault
+    .command("export")
+    .description(
+      "write the current values to one encrypted file; in it they are under the keys of the context given, not under their own",
+    )
+    .addOption(context().makeOptionMandatory())
+    .requiredOption("-o, --output <file>", "the file to write")
+    .addOption(onlyPairs())
+    .action(async (options) => (await import("./commands/vault-transfer.ts")).exportVault(options))
+  withExamples(
+    withHomeOptions(exporting),
+    "keyfold vault export -c purpose=archive -o vault.kf",
+    "keyfold vault export -c organization_id=org_1 --only organization_id=org_1 -o org_1.kf",
+  )
+
+  const importing = vault
+    .command("import")
+    .description(
+      "add objects under their names; one that was cut off is run again, and goes on; makes the home",
+    )
+    .requiredOption(
+      "--from <source>",
+      "workos, with its API key in $WORKOS_API_KEY, or a file of vault export",
+    )
+    .addOption(context())
+    .option("--authorize-embedded", "open the file with the key context that it embeds")
+    .option("--update", "compare what is there already, and write a new version where the value is another")
+    .option("--host <url>", "where WorkOS's API is (default: https://api.workos.com)")
+    .action(async (options) => (await import("./commands/vault-transfer.ts")).importVault(options))
+  withExamples(
+    withHomeOptions(importing),
+    "WORKOS_API_KEY=sk_… keyfold vault import --from workos",
+    "keyfold vault import --from vault.kf -c purpose=archive",
   )
 
   const purge = vault

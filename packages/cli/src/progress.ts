@@ -31,8 +31,9 @@ export async function startBar(label: string, total: number): Promise<Bar> {
 /** A bar on stderr that counts things whose number may still change; silent where that is no terminal. */
 export async function startCount(
   things: string,
+  label = "moving",
 ): Promise<{ readonly set: (done: number, total: number) => void; readonly stop: () => void }> {
-  const bar = await openBar("moving", things)
+  const bar = await openBar(label, things)
   bar?.start(0, 0)
   return {
     set(done, total) {

@@ -1,9 +1,10 @@
 /** API keys and the care of a vault, from the command line, beside a server that runs. */
+import { readFileSync } from "node:fs"
 import { createInterface } from "node:readline"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { ended, workshop } from "./cli.ts"
 
-const { start, run, keyfold } = workshop()
+const { start, run, keyfold, path } = workshop()
 let url: string
 let server: ReturnType<typeof start>
 const json = (reply: { stdout: Buffer }) => JSON.parse(reply.stdout.toString())
@@ -80,11 +81,63 @@ test("objects are moved after a rotation, purged, and the audit chain holds", as
   )
 })
 
+test("a vault leaves as one encrypted file, and comes in from a file and through WorkOS's SDK", async () => {
+  const { apiKey } = json(await run(["api-key", "create", "mover", "--json"]))
+  for (const [name, org] of [
+    ["move-1", "m1"],
+    ["move-2", "m2"],
+  ]) {
+    const sent = { name, value: `canary-${name}`, key_context: { org } }
+    expect((await ask(apiKey, "POST", "/vault/v1/kv", sent)).status).toBe(201)
+  }
+  const archive = ["export", "-c", "purpose=archive", "--only", "org=m1", "-o", "m1.kf"]
+  expect(json(await run(["vault", ...archive, "--json"]))).toEqual({ exported: 1 })
+  expect(readFileSync(path("m1.kf")).includes("canary")).toBe(false)
+  const opened = await run(["decrypt", "-c", "purpose=archive", "-i", "m1.kf"])
+  expect(opened.stdout.toString()).toContain("canary-move-1")
+  const again = await run([
+    "vault",
+    "import",
+    "--from",
+    "m1.kf",
+    "-c",
+    "purpose=archive",
+    "--update",
+    "--json",
+  ])
+  expect(json(again)).toEqual({ created: 0, updated: 0, kept: 1, conflicting: 0 })
+
+  const home = ["--home", "elsewhere"]
+  const workos = (...more: string[]) =>
+    run(["vault", "import", "--from", "workos", "--host", url, "--json", ...home, ...more], {
+      env: { WORKOS_API_KEY: apiKey },
+    })
+  const first = json(await workos())
+  expect(first.created).toBeGreaterThanOrEqual(2)
+  expect(json(await workos())).toEqual({ created: 0, updated: 0, kept: first.created, conflicting: 0 })
+  const whole = await run(["vault", "export", ...home, "-c", "a=b", "-o", "whole.kf"])
+  expect(whole.stdout.toString()).toContain(`Wrote ${first.created} objects`)
+  const told = await run(["decrypt", ...home, "-c", "a=b", "-i", "whole.kf"])
+  expect(told.stdout.toString()).toContain('{"name":"move-2","context":{"org":"m2"},"text":"canary-move-2"}')
+
+  const refused = await run(["vault", "import", "--from", "workos", "--host", url], {
+    env: { WORKOS_API_KEY: "sk_canary" },
+  })
+  expect([refused.code, refused.stderr]).toEqual([
+    4,
+    expect.stringMatching(/^error PERMISSION_DENIED: WorkOS answers 401/),
+  ])
+  expect(refused.stderr).not.toContain("canary")
+})
+
 describe("refuses", () => {
   test.each([
     ["a vault that is not there", ["vault", "audit", "--home", "/nowhere"]],
     ["an action that is none", ["api-key", "create", "x", "--allow", "all"]],
     ["a number that is none", ["vault", "purge", "--recovery-days", "-1"]],
+    ["an import from what is not there", ["vault", "import", "--from", "nothing.kf", "-c", "a=b"]],
+    ["an import from WorkOS without a key", ["vault", "import", "--from", "workos"]],
+    ["an archive without a key context", ["vault", "export", "-o", "x.kf"]],
     ["no concurrency", ["vault", "rewrap", "--concurrency", "0"]],
   ] as const)("%s", (_, args) => {
     const { code, stderr } = keyfold(args)

@@ -13,6 +13,16 @@ export type { Value } from "./object-cipher.ts"
 export { type PurgeOptions, purgeDeleted } from "./purge.ts"
 export { type SweepOptions, type SweepProgress, type SweepResult, sweep } from "./sweep.ts"
 export {
+  exportObjects,
+  type ImportOptions,
+  type ImportResult,
+  importObjects,
+  type Offered,
+  readArchive,
+  type Transferred,
+  writeArchive,
+} from "./transfer.ts"
+export {
   createVault,
   type Description,
   type Details,

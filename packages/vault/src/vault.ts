@@ -113,6 +113,13 @@ export function createVault(options: VaultOptions) {
     await events.record(event("vault.data.read", about(object)))
     return object
   }
+  const tell = async (row: ObjectRow): Promise<Details> => {
+    const head = await store.head(row.id, row.versionId)
+    if (head === undefined) throw new VaultError("NOT_FOUND")
+    const details = detailed(row, head)
+    await events.record(event("vault.metadata.read", about(details)))
+    return details
+  }
   const append = async (row: ObjectRow, value: Value, expected: string | undefined): Promise<Details> => {
     const version = await sealVersion(keyfold, row.id, contextOf(row), value, actor)
     const details = detailed({ ...row, updatedAt: version.createdAt }, version)
@@ -168,14 +175,9 @@ export function createVault(options: VaultOptions) {
     readVersion: async (id: string, versionId: string, how: ReadOptions = {}): Promise<VaultObject> =>
       read(await alive(id), how, versionId),
     /** Everything but the value; no key is used. */
-    async describe(id: string): Promise<Details> {
-      const row = await alive(id)
-      const head = await store.head(id, row.versionId)
-      if (head === undefined) throw new VaultError("NOT_FOUND")
-      const details = detailed(row, head)
-      await events.record(event("vault.metadata.read", about(details)))
-      return details
-    },
+    describe: async (id: string): Promise<Details> => tell(await alive(id)),
+    /** The same for the living object of a name. */
+    describeByName: async (name: string): Promise<Details> => tell(found(await store.byName(name))),
     /** All versions, the newest first. */
     async versions(id: string): Promise<readonly VersionFacts[]> {
       await alive(id)
@@ -289,7 +291,7 @@ function contextOf(row: ObjectRow): KeyContext {
   }
 }
 
-function equalContexts(a: KeyContext, b: KeyContext): boolean {
+export function equalContexts(a: KeyContext, b: KeyContext): boolean {
   const [one, other] = [parseContext(a), parseContext(b)]
   return Buffer.compare(one.canonical, other.canonical) === 0
 }
