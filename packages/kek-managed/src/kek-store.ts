@@ -58,8 +58,8 @@ export interface KekStore {
   addUsage(usage: ReadonlyMap<string, KekUsage>): Answer<void>
   /**
    * Makes sure that bytes which were replaced are nowhere in the store's files any more; says whether it did: a reader
-   * in another process may still need them.
+   * in another process may still need them. Undefined where that is not the store's to do, as in a database server.
    */
-  scrub(): Answer<boolean>
+  scrub(): Answer<boolean | undefined>
   close(): Answer<void>
 }

@@ -298,7 +298,7 @@ export async function createManagedProvider(options: ManagedProviderOptions): Pr
         tell("kek.destroyed", keyId)
       }
       // Also where nothing was due: the last one may have ended, or been stopped, before this.
-      if (!(await store.scrub())) {
+      if ((await store.scrub()) === false) {
         throw new KeyfoldError(
           "STORE_FAILED",
           "what was due is destroyed, but its bytes are still in the store's log, for another process is reading: try again",

@@ -10,14 +10,14 @@ export type PurgeOptions = {
 
 /**
  * Removes for good every object that was deleted longer ago than the recovery window: its versions, and what events
- * tell of it in words. `scrubbed` says whether the bytes are out of the store's files, too: where another process was
- * reading they are not yet, and the next purge tries again.
+ * tell of it in words. `scrubbed` says whether the bytes are out of the store's files, too: false where another process was
+ * reading, and the next purge tries again; undefined where that is the database server's affair.
  */
 export async function purgeDeleted({
   store,
   actor,
   recoveryDays = 30,
-}: PurgeOptions): Promise<{ readonly purged: number; readonly scrubbed: boolean }> {
+}: PurgeOptions): Promise<{ readonly purged: number; readonly scrubbed: boolean | undefined }> {
   const before = Date.now() - recoveryDays * DAY_MS
   let purged = 0
   for (;;) {

@@ -195,8 +195,11 @@ export interface VaultStore {
   deletedBefore(time: number, limit: number): Promise<readonly string[]>
   /** Removes every row of an object that was deleted before a time; says whether it did. */
   purge(id: string, deletedBefore: number, events: readonly EventRow[]): Promise<boolean>
-  /** Makes sure that removed bytes are nowhere in the store's files, as far as it can; says whether it did. */
-  scrub(): Promise<boolean>
+  /**
+   * Makes sure that removed bytes are nowhere in the store's files; says whether it did. Undefined where that is not
+   * the store's to do, as in a database server.
+   */
+  scrub(): Promise<boolean | undefined>
   /** An object, alive or deleted. */
   byId(id: string): Promise<ObjectRow | undefined>
   /** A live object by name. */

@@ -297,8 +297,12 @@ export function equalContexts(a: KeyContext, b: KeyContext): boolean {
 }
 
 function checkName(name: string): void {
-  if (typeof name !== "string" || name === "" || name.length > MAX_NAME || !name.isWellFormed()) {
-    throw new KeyfoldError("INVALID_ARGUMENT", "a name is a well-formed string of 1 to 200 UTF-16 units")
+  const fits = typeof name === "string" && name !== "" && name.length <= MAX_NAME
+  if (!fits || !name.isWellFormed() || name.includes("\0")) {
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      "a name is a well-formed string of 1 to 200 UTF-16 units, without NUL",
+    )
   }
 }
 

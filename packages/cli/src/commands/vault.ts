@@ -70,7 +70,7 @@ export async function purge(options: Options & { recoveryDays: string }): Promis
     if (options.json) console.log(JSON.stringify({ purged, scrubbed }))
     else
       console.log(
-        `purged ${purged} objects${scrubbed ? "" : "; their bytes leave the file at the next purge"}`,
+        `purged ${purged} objects${scrubbed !== false ? "" : "; their bytes leave the file at the next purge"}`,
       )
   })
 }

@@ -1,0 +1,182 @@
+import { KeyfoldError } from "@keyfold/core"
+import { ExponentialBackoff, handleWhen, retry } from "cockatiel"
+import pg from "pg"
+
+export type PostgresOptions = {
+  /**
+   * `postgres://user@host:5432/database`, with `?sslmode=verify-full` for a server elsewhere. What it leaves out comes
+   * from PGPASSWORD and the other variables that libpq knows.
+   */
+  readonly connectionString?: string
+  /** A pool of yours instead; it stays open when the store is closed. Set its time-outs and hear its `error` event. */
+  readonly pool?: pg.Pool
+  /** The schema that holds the tables, made where it is not there. Default `keyfold`. */
+  readonly schema?: string
+}
+
+/** One row of an answer. `bigint` columns come as strings, `bytea` as Buffers. */
+export type Found = Record<string, unknown>
+export type Value = string | number | boolean | Uint8Array | null | readonly (string | number)[]
+
+/** Runs one statement; its tables stand without their schema, as `{objects}`. */
+export type Run = (
+  text: string,
+  values?: readonly Value[],
+) => Promise<{ readonly rows: readonly Found[]; readonly count: number }>
+
+/**
+ * A schema of a database that is brought up to date before its first use. Deadlocks and serialization failures are tried
+ * again; whatever else fails is a KeyfoldError without the database's own error, which can quote values.
+ */
+export class Database {
+  readonly #pool: pg.Pool
+  readonly #isOwn: boolean
+  readonly #schema: string
+  readonly #part: string
+  readonly #migrations: readonly string[]
+  #ready: Promise<void> | undefined
+
+  /** @param part names these migrations among others in the same schema */
+  constructor(options: PostgresOptions, part: string, migrations: readonly string[]) {
+    const { pool, connectionString, schema = "keyfold" } = options
+    if (!/^[a-z_][a-z0-9_]{0,62}$/.test(schema)) {
+      throw new KeyfoldError("INVALID_ARGUMENT", "a schema's name has lower-case letters, digits and _")
+    }
+    this.#isOwn = pool === undefined
+    this.#pool = pool ?? openPool(connectionString)
+    this.#schema = schema
+    this.#part = part
+    this.#migrations = migrations
+  }
+
+  /** One statement, which is a transaction of its own. */
+  readonly run: Run = async (text, values = []) => {
+    await this.#migrated()
+    return this.#trying(() => this.#send(this.#pool, text, values))
+  }
+
+  /** What a lookup by texts of others finds: PostgreSQL has no NUL in a text, so nothing has one. */
+  async find(text: string, values: readonly Value[]): Promise<readonly Found[]> {
+    if (values.some((value) => typeof value === "string" && value.includes("\0"))) return []
+    return (await this.run(text, values)).rows
+  }
+
+  /** All of `work` or nothing; it may run more than once. */
+  async transaction<T>(work: (run: Run) => Promise<T>): Promise<T> {
+    await this.#migrated()
+    return this.#trying(() => this.#transact(work))
+  }
+
+  async close(): Promise<void> {
+    if (this.#isOwn && !this.#pool.ended && !this.#pool.ending) await this.#pool.end()
+  }
+
+  async #transact<T>(work: (run: Run) => Promise<T>): Promise<T> {
+    const client = await this.#pool.connect()
+    // The statement under way fails by itself; without a listener the event would end the process.
+    client.on("error", ignore)
+    let failure: Error | undefined
+    try {
+      await client.query("BEGIN")
+      const result = await work((text, values = []) => this.#send(client, text, values))
+      await client.query("COMMIT")
+      return result
+    } catch (error) {
+      failure = error as Error
+      // A connection that cannot even do this is thrown away.
+      await client.query("ROLLBACK").then(
+        () => (failure = undefined),
+        () => undefined,
+      )
+      throw error
+    } finally {
+      client.off("error", ignore)
+      client.release(failure)
+    }
+  }
+
+  async #send(to: pg.Pool | pg.PoolClient, text: string, values: readonly Value[]) {
+    const named = text.replaceAll(/\{(\w+)\}/g, `"${this.#schema}".$1`)
+    const bound = values.map((value) => (value instanceof Uint8Array ? Buffer.from(value) : value))
+    const { rows, rowCount } = await to.query(named, bound as unknown[])
+    return { rows: rows as Found[], count: rowCount ?? 0 }
+  }
+
+  /** Once for each handle; one that failed is tried again with the next call. */
+  async #migrated(): Promise<void> {
+    this.#ready ??= this.#trying(() => this.#migrate())
+    try {
+      await this.#ready
+    } catch (error) {
+      this.#ready = undefined
+      throw error
+    }
+  }
+
+  /** Takes every step that this schema has not taken. Of several processes one does; the others wait for its commit. */
+  async #migrate(): Promise<void> {
+    await this.#pool.query(`CREATE SCHEMA IF NOT EXISTS "${this.#schema}"`)
+    const migrations = `"${this.#schema}".migrations`
+    await this.#pool.query(
+      `CREATE TABLE IF NOT EXISTS ${migrations} (part text NOT NULL, version int NOT NULL, PRIMARY KEY (part, version))`,
+    )
+    const { rows } = await this.#pool.query(
+      `SELECT coalesce(max(version), 0) AS version FROM ${migrations} WHERE part = $1`,
+      [this.#part],
+    )
+    const version = Number(rows[0].version)
+    if (version > this.#migrations.length) {
+      throw new KeyfoldError("UNSUPPORTED_VERSION", "this store was written by a newer keyfold: use that one")
+    }
+    for (let next = version + 1; next <= this.#migrations.length; next++) {
+      await this.#transact(async (run) => {
+        const step = "INSERT INTO {migrations} VALUES ($1, $2) ON CONFLICT DO NOTHING"
+        const { count } = await run(step, [this.#part, next])
+        if (count === 0) return
+        for (const statement of (this.#migrations[next - 1] as string).split(";"))
+          if (statement.trim() !== "") await run(statement)
+      })
+    }
+  }
+
+  async #trying<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await RETRY.execute(work)
+    } catch (error) {
+      throw named(error)
+    }
+  }
+}
+
+function openPool(connectionString: string | undefined): pg.Pool {
+  const pool = new pg.Pool({
+    ...(connectionString !== undefined && { connectionString }),
+    ...{ max: 10, connectionTimeoutMillis: 5_000, statement_timeout: 10_000, query_timeout: 15_000 },
+    ...{ application_name: "keyfold", keepAlive: true },
+  })
+  // A connection that is lost while nobody uses it; the next call opens another one.
+  pool.on("error", ignore)
+  return pool
+}
+
+const ignore = () => undefined
+
+/** By SQLSTATE (postgresql.org/docs/current/errcodes-appendix.html). */
+function named(error: unknown): KeyfoldError {
+  if (error instanceof KeyfoldError) return error
+  const { code = "no code" } = error as { code?: string }
+  if (code === "53100") {
+    return new KeyfoldError("STORE_FULL", "PostgreSQL has no room to write: free some and try again")
+  }
+  if (code === "XX001" || code === "XX002") {
+    return new KeyfoldError("STORE_CORRUPT", `PostgreSQL found damage (${code}): restore it from a backup`)
+  }
+  return new KeyfoldError("STORE_FAILED", `PostgreSQL cannot be read or written (${code})`)
+}
+
+/** Serialization failure, deadlock; and what several processes that make one schema at once can meet. */
+const AGAIN = new Set(["40001", "40P01", "42P06", "42P07", "23505"])
+const RETRY = retry(
+  handleWhen((error) => AGAIN.has((error as { code?: string }).code ?? "")),
+  { maxAttempts: 8, backoff: new ExponentialBackoff({ initialDelay: 10, maxDelay: 500 }) },
+)

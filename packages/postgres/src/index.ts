@@ -1,0 +1,3 @@
+export type { PostgresOptions } from "./database.ts"
+export { postgresKekStore } from "./kek-store.ts"
+export { postgresVaultStore } from "./vault-store.ts"
