@@ -5,6 +5,7 @@ import type {
   EventRow,
   ListQuery,
   ObjectRow,
+  TokenRow,
   VaultStore,
   VersionFacts,
   VersionHead,
@@ -262,6 +263,16 @@ export function postgresVaultStore(
           [revokedAt, id, environment],
         )
       ).count === 1,
+    putToken: ({ kind, hash, content, expiresAt }, now) =>
+      db.transaction(async (run) => {
+        await run("DELETE FROM {tokens} WHERE environment = $1 AND expires_at <= $2", [environment, now])
+        const put = "INSERT INTO {tokens} VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING"
+        return (await run(put, [environment, kind, hash, content, expiresAt])).count === 1
+      }),
+    findToken: async (kind, hash, now) =>
+      toToken(await first(`SELECT * FROM {tokens} WHERE ${TOKEN}`, [environment, kind, hash, now])),
+    takeToken: async (kind, hash, now) =>
+      toToken(await first(`DELETE FROM {tokens} WHERE ${TOKEN} RETURNING *`, [environment, kind, hash, now])),
     close: () => db.close(),
   }
 }
@@ -419,6 +430,18 @@ function toApiKey(found: Found | undefined): ApiKeyRow | undefined {
   }
 }
 
+function toToken(found: Found | undefined): TokenRow | undefined {
+  if (found === undefined) return undefined
+  return {
+    kind: String(found.kind),
+    hash: bytesOf(found.hash),
+    content: String(found.content),
+    expiresAt: Number(found.expires_at),
+  }
+}
+
+/** One that has not expired. */
+const TOKEN = "environment = $1 AND kind = $2 AND hash = $3 AND expires_at > $4"
 /** One step for each version of the schema; a step that was released is never changed. */
 const MIGRATIONS = [
   `
@@ -458,5 +481,12 @@ CREATE TABLE {api_keys} (
   id text PRIMARY KEY, environment text NOT NULL, name text NOT NULL, hash bytea NOT NULL, scope text NOT NULL,
   created_at bigint NOT NULL, revoked_at bigint NOT NULL, UNIQUE (environment, hash)
 )
+`,
+  `
+CREATE TABLE {tokens} (
+  environment text NOT NULL, kind text NOT NULL, hash bytea NOT NULL, content text NOT NULL, expires_at bigint NOT NULL,
+  PRIMARY KEY (environment, kind, hash)
+);
+CREATE INDEX tokens_by_end ON {tokens} (environment, expires_at)
 `,
 ]

@@ -47,6 +47,7 @@ export type {
   Resealing,
   Sealed,
   SweepRow,
+  TokenRow,
   VaultStore,
   VersionFacts,
   VersionHead,

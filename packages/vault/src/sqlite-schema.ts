@@ -99,4 +99,11 @@ CREATE TABLE api_keys (
   created_at INTEGER NOT NULL, revoked_at INTEGER NOT NULL, UNIQUE (environment, hash)
 ) STRICT, WITHOUT ROWID;
 `,
+  `
+CREATE TABLE tokens (
+  environment TEXT NOT NULL, kind TEXT NOT NULL, hash BLOB NOT NULL, content TEXT NOT NULL, expires_at INTEGER NOT NULL,
+  PRIMARY KEY (environment, kind, hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX tokens_by_end ON tokens (environment, expires_at);
+`,
 ]

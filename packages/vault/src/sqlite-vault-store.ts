@@ -10,6 +10,7 @@ import type {
   LinkedEvent,
   ListQuery,
   ObjectRow,
+  TokenRow,
   VaultStore,
   VersionFacts,
   VersionHead,
@@ -162,6 +163,13 @@ export function sqliteVaultStore(
     apiKeys: () => read(() => sql.apiKeys.all(environment).map((row) => toApiKey(row) as ApiKeyRow)),
     revokeApiKey: (id, revokedAt) =>
       read(() => sql.revokeApiKey.run(revokedAt, id, environment).changes === 1),
+    putToken: ({ kind, hash, content, expiresAt }, now) =>
+      write(() => {
+        sql.dropTokens.run(environment, now)
+        return sql.putToken.run(environment, kind, hash, content, expiresAt).changes === 1
+      }),
+    findToken: (kind, hash, now) => read(() => toToken(sql.findToken.get(environment, kind, hash, now))),
+    takeToken: (kind, hash, now) => read(() => toToken(sql.takeToken.get(environment, kind, hash, now))),
     close: () =>
       read(() => {
         if (open) db.close()
@@ -267,6 +275,7 @@ function events(db: DatabaseSync, environment: string, query: EventQuery): reado
 }
 
 function prepare(db: DatabaseSync) {
+  const token = "environment = ? AND kind = ? AND hash = ? AND expires_at > ?"
   const facts = "version_id, created_at, actor_id, actor_name, text, size"
   return {
     byId: db.prepare("SELECT * FROM objects WHERE id = ? AND environment = ?"),
@@ -315,6 +324,10 @@ function prepare(db: DatabaseSync) {
     revokeApiKey: db.prepare(
       "UPDATE api_keys SET revoked_at = ? WHERE id = ? AND environment = ? AND revoked_at = 0",
     ),
+    dropTokens: db.prepare("DELETE FROM tokens WHERE environment = ? AND expires_at <= ?"),
+    putToken: db.prepare("INSERT INTO tokens VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
+    findToken: db.prepare(`SELECT * FROM tokens WHERE ${token}`),
+    takeToken: db.prepare(`DELETE FROM tokens WHERE ${token} RETURNING *`),
   }
 }
 
@@ -364,6 +377,16 @@ function toApiKey(found: Found | undefined): ApiKeyRow | undefined {
     scope: String(found.scope),
     createdAt: Number(found.created_at),
     revokedAt: Number(found.revoked_at),
+  }
+}
+
+function toToken(found: Found | undefined): TokenRow | undefined {
+  if (found === undefined) return undefined
+  return {
+    kind: String(found.kind),
+    hash: found.hash as Uint8Array,
+    content: String(found.content),
+    expiresAt: Number(found.expires_at),
   }
 }
 

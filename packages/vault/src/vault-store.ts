@@ -162,6 +162,18 @@ export type ApiKeyRow = {
   readonly revokedAt: number
 }
 
+/** What a text that ends by itself, such as a link or a session, lets its holder do: kept under the hash of that text. */
+export type TokenRow = {
+  /** What it is for; one of another kind is not found. */
+  readonly kind: string
+  /** SHA-256 of the text. */
+  readonly hash: Uint8Array
+  /** JSON. */
+  readonly content: string
+  /** Milliseconds since 1970; from then on it is not there. */
+  readonly expiresAt: number
+}
+
 /**
  * Where a vault keeps its rows; those of one environment. Every call is one transaction: all of it is durable when it
  * resolves, its events too, or none. Each rejects with a KeyfoldError `STORE_FAILED`, `STORE_FULL` or `STORE_CORRUPT`.
@@ -232,6 +244,12 @@ export interface VaultStore {
   apiKeys(): Promise<readonly ApiKeyRow[]>
   /** Ends an API key; says whether there was one that was good. */
   revokeApiKey(id: string, revokedAt: number): Promise<boolean>
+  /** Adds a token unless its hash is there, and removes every one that has expired by `now`; says whether it added it. */
+  putToken(token: TokenRow, now: number): Promise<boolean>
+  /** A token that has not expired by `now`. */
+  findToken(kind: string, hash: Uint8Array, now: number): Promise<TokenRow | undefined>
+  /** The same, and removes it: of several callers one gets it. */
+  takeToken(kind: string, hash: Uint8Array, now: number): Promise<TokenRow | undefined>
   /** Ends the use of the store. */
   close(): Promise<void>
 }

@@ -452,6 +452,28 @@ export function vaultSuite(
       expect(await store.apiKeys()).toEqual([{ ...key, createdAt: 5, revokedAt: 9 }])
     })
 
+    test("a token is found until it is taken or expires, by its kind and hash; of several takers one gets it", async () => {
+      const { store } = world
+      const token = { kind: "link", hash: new Uint8Array(32).fill(1), content: "{}", expiresAt: 100 }
+      expect([await store.putToken(token, 5), await store.putToken({ ...token, content: "[]" }, 5)]).toEqual([
+        true,
+        false,
+      ])
+      expect(await store.findToken("link", token.hash, 99)).toEqual(token)
+      expect(await store.findToken("link", token.hash, 100)).toBeUndefined()
+      expect(await store.findToken("session", token.hash, 5)).toBeUndefined()
+      expect(await store.takeToken("session", token.hash, 5)).toBeUndefined()
+      expect(await store.takeToken("link", new Uint8Array(32), 5)).toBeUndefined()
+      expect(await store.takeToken("link", token.hash, 100)).toBeUndefined()
+      const taken = await Promise.all(
+        Array.from({ length: 10 }, () => store.takeToken("link", token.hash, 99)),
+      )
+      expect(taken.filter((each) => each !== undefined)).toEqual([token])
+      await store.putToken(token, 5)
+      // What has expired goes when the next one comes.
+      expect(await store.putToken({ ...token, expiresAt: 300 }, 200)).toBe(true)
+    })
+
     test("bad arguments are refused with a code", async () => {
       const { vault } = world
       const refused: (() => Promise<unknown>)[] = [

@@ -129,7 +129,7 @@ describe("a vault in a file", () => {
     const newer = join(folder, "newer.db")
     await sqliteVaultStore(newer).close()
     const raised = new DatabaseSync(newer)
-    raised.exec("PRAGMA user_version = 2")
+    raised.exec("PRAGMA user_version = 1000")
     raised.close()
     const damaged = join(folder, "damaged.db")
     writeFileSync(damaged, "not a database, and long enough to be read as one ".repeat(20))
