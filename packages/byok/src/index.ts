@@ -1,3 +1,4 @@
+export { bindingFor, bindValidated, ownerOf, type ValidatedKey } from "./bind.ts"
 export {
   checkHealth,
   type Health,

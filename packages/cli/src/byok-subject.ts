@@ -6,7 +6,7 @@ import { readBindings } from "./bindings-file.ts"
 import type { Cloud, CloudId } from "./clouds.ts"
 import { contextOf } from "./context.ts"
 import { existingHome, type HomeOptions } from "./home.ts"
-import { cloudOptionsOf, type KeyOptions, ownerOf } from "./key-options.ts"
+import { cloudOptionsOf, type KeyOptions } from "./key-options.ts"
 
 /** What names a key: its own options, or the match of its binding. */
 export type SubjectOptions = HomeOptions &
@@ -26,6 +26,7 @@ export async function subjectOf(options: SubjectOptions): Promise<Subject> {
   const match = contextOf(options.match, "--match")
   const { provider, keyId, expectedRegion } = options
   if (provider !== undefined && keyId !== undefined) {
+    const { ownerOf } = await import("@keyfold/byok")
     const owner = options.owner ?? ownerOf(match)
     const cloudOptions = cloudOptionsOf({ ...options, provider, keyId })
     return { provider, keyId, owner, match, options: cloudOptions, expectedRegion }

@@ -1,4 +1,4 @@
-import { type KeyContext, KeyfoldError } from "@keyfold/core"
+import { KeyfoldError } from "@keyfold/core"
 import type { CloudId, CloudOptions } from "./clouds.ts"
 import { pathOf } from "./files.ts"
 
@@ -39,19 +39,6 @@ export function cloudOptionsOf(
   return found
 }
 
-/**
- * The match itself, so that one key is not bound for two customers by accident: the router lets a key serve one owner.
- * @throws KeyfoldError `INVALID_ARGUMENT` where that is too long for an owner
- */
-export function ownerOf(match: KeyContext): string {
-  const owner = Object.entries(match)
-    .map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value)}`)
-    .sort()
-    .join(",")
-  if (owner.length <= MAX_OWNER) return owner
-  throw new KeyfoldError("INVALID_ARGUMENT", "this match is too long to name an owner: give --owner")
-}
-
 const FLAGS: Readonly<Record<keyof KeyOptions, string>> = {
   region: "--region",
   endpoint: "--endpoint",
@@ -74,5 +61,3 @@ const OPTIONS: Readonly<Record<CloudId, { readonly [Name in keyof KeyOptions]?: 
   },
   "gcp-kms": { endpoint: "endpoint", insecureEmulator: "insecureEmulator" },
 }
-/** What the router takes of an owner, in bytes; encoded, each is a character. */
-const MAX_OWNER = 1024

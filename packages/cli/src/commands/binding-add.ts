@@ -1,15 +1,13 @@
-import { randomBytes } from "node:crypto"
 import type { Report } from "@keyfold/byok"
 import { type FailureCode, type Kek, type KekFacts, type KeyContext, KeyfoldError } from "@keyfold/core"
-import type { Binding } from "@keyfold/router"
-import { type BindingsAtHand, changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
+import { type BindingsAtHand, changeBindings, factsOf, matchText } from "../bindings.ts"
 import { readBindings } from "../bindings-file.ts"
 import { cmkProvider } from "../byok-subject.ts"
 import { type Cloud, type CloudId, type CloudOptions, createClouds } from "../clouds.ts"
 import { contextOf } from "../context.ts"
 import { printable } from "../failure.ts"
 import { existingHome, type HomeOptions } from "../home.ts"
-import { cloudOptionsOf, type KeyOptions, ownerOf } from "../key-options.ts"
+import { cloudOptionsOf, type KeyOptions } from "../key-options.ts"
 
 type Options = HomeOptions &
   KeyOptions & {
@@ -60,45 +58,27 @@ type Wanted = AskedKey &
     report: Report
   }
 
-/** Whatever is saved has the proof in it, so that a binding that was cut off is verified and not pending. */
-async function bind(wanted: Wanted, { bindings, change: unproven }: BindingsAtHand) {
-  const { activateBinding, addBinding, replaceKey } = await import("@keyfold/router")
-  const { checkOneTenant, withProof } = await import("@keyfold/byok")
-  const { match, owner, kek, options, report } = wanted
-  const change = { ...unproven, save: (each: Binding) => unproven.save(withProof(each, report)) }
-  checkOneTenant({ provider: kek.providerId, keyId: kek.keyId, owner, options }, bindings)
-  const former = bindings.find((binding) => isSameMatch(binding.match, match))
-  if (former === undefined || former.state === "removed") {
-    const id = former?.id ?? `binding-${randomBytes(6).toString("hex")}`
-    const draft = { id, match, owner, options, leaseTtlMs: wanted.leaseTtlMs ?? 0, state: "pending" } as const
-    const pending = await addBinding(draft, kek, bindings, change)
-    return activateBinding(pending, bindings, change)
-  }
-  if (owner !== former.owner) {
-    throw new KeyfoldError(
-      "INVALID_ARGUMENT",
-      "the owner of a binding never changes: remove it first, and add it anew",
-    )
-  }
-  const isSameKey = former.provider === kek.providerId && former.keyId === kek.keyId
-  const isUnused = former.state === "pending" || former.state === "verified"
-  if (!isUnused && !isSameKey && !wanted.replace) {
+async function bind(wanted: Wanted, { bindings, change }: BindingsAtHand) {
+  const { bindingFor, bindValidated } = await import("@keyfold/byok")
+  const { match, kek, replace } = wanted
+  const former = bindingFor(match, bindings)
+  const isSameKey = former?.provider === kek.providerId && former.keyId === kek.keyId
+  const isUsed = former?.state === "active" || former?.state === "disabled"
+  if (isUsed && !isSameKey && !replace) {
     throw new KeyfoldError(
       "INVALID_ARGUMENT",
       `the binding ${former.id} has this match and another key: --replace moves it to this one`,
     )
   }
-  // With the key it has, this changes how it is reached, and its leases.
-  const leases = wanted.leaseTtlMs === undefined ? {} : { leaseTtlMs: wanted.leaseTtlMs }
-  const bound = await replaceKey({ ...former, ...leases }, { kek, options }, bindings, change)
-  return bound.state === "active" ? bound : activateBinding(bound, bindings, change)
+  return bindValidated(wanted, bindings, change)
 }
 
 /** Whose key it is: who is named, or the owner that a binding of this match has had, or the match itself. */
 async function ownerFor(match: KeyContext, options: Options): Promise<string> {
   if (options.owner !== undefined) return options.owner
+  const { bindingFor, ownerOf } = await import("@keyfold/byok")
   const bindings = await readBindings(existingHome(options))
-  return bindings.find((binding) => isSameMatch(binding.match, match))?.owner ?? ownerOf(match)
+  return bindingFor(match, bindings)?.owner ?? ownerOf(match)
 }
 
 /** Uses the key once as keyfold will. @throws KeyfoldError with the first of what is wrong */
