@@ -1,5 +1,5 @@
-import { existsSync, statSync } from "node:fs"
-import { mkdir, readFile } from "node:fs/promises"
+import { existsSync } from "node:fs"
+import { mkdir } from "node:fs/promises"
 import { homedir } from "node:os"
 import { join } from "node:path"
 import { createKeyfold, type Keyfold, KeyfoldError, type KeyfoldOptions } from "@keyfold/core"
@@ -9,9 +9,11 @@ import { createClouds } from "./clouds.ts"
 import { createOnce } from "./create-once.ts"
 import { fileFailure } from "./failure.ts"
 import { pathOf, syncFolder } from "./files.ts"
+import { configText, type HomeConfig, parsePostgres, readConfig } from "./home-config.ts"
 import { whileLocked } from "./lock.ts"
 import { askPassphrase, passphraseFromFile } from "./passphrase.ts"
 import { createRootKey, type HomePaths, openWithRootKey, settleRootKey } from "./root-key-files.ts"
+import { checkKekStoreFile, openKekStore } from "./stores.ts"
 
 export type HomeOptions = { readonly home?: string; readonly passphraseFile?: string }
 
@@ -99,17 +101,11 @@ export async function openHome(
   options: HomeOptions,
   { onKekEvent, onEvent }: HomeObservers = {},
 ): Promise<{ readonly home: Home; readonly opens: string | undefined }> {
-  const { environment } = await readConfig(paths)
-  if (!existsSync(paths.store)) {
-    throw new KeyfoldError("STORE_FAILED", `${paths.store} is missing: put it back, or restore a backup`)
-  }
-  // A store was made before the home was: an empty file is one that was lost, not a new one.
-  if (statSync(paths.store).size === 0 && !existsSync(`${paths.store}-wal`)) {
-    throw new KeyfoldError("STORE_CORRUPT", `${paths.store} is empty: put it back, or restore a backup`)
-  }
+  const config = await readConfig(paths)
+  const { environment } = config
+  if (config.postgres === undefined) checkKekStoreFile(paths)
   const { createManagedProvider, rootKindOf } = await import("@keyfold/kek-managed")
-  const { sqliteStore } = await import("@keyfold/kek-managed/sqlite")
-  const store = sqliteStore(paths.store)
+  const store = await openKekStore(paths, config)
   try {
     const observer = onKekEvent !== undefined && { onEvent: onKekEvent }
     const open = (root: RootKey) => createManagedProvider({ store, root, environment, ...observer })
@@ -125,21 +121,27 @@ export async function openHome(
 }
 
 /** Makes a home, with its store, unless there is one; of racing processes one makes it. Says whether this call did. */
-export async function makeHome(paths: HomePaths, { rootKey, passphrase }: HomeRoot): Promise<boolean> {
+export async function makeHome(
+  paths: HomePaths,
+  { rootKey, passphrase }: HomeRoot,
+  postgres?: string,
+): Promise<boolean> {
   if (existsSync(paths.config)) return false
+  const config: HomeConfig = { environment: ENVIRONMENT, ...(postgres !== undefined && { postgres }) }
   try {
+    if (postgres !== undefined && rootKey === undefined && passphrase === undefined)
+      await refuseUsedDatabase(paths, config)
     await mkdir(paths.folder, { recursive: true, mode: 0o700 })
-    if (passphrase !== undefined) await makeStore(paths, { passphrase })
+    if (passphrase !== undefined) await makeStore(paths, { passphrase }, config)
     else {
       if (!(await createRootKey(paths, rootKey)) && rootKey !== undefined) {
         throw new KeyfoldError("INVALID_ARGUMENT", `there is a root key at ${paths.rootKey} already`)
       }
-      await openWithRootKey(paths, (key) => makeStore(paths, { key }))
+      await openWithRootKey(paths, (key) => makeStore(paths, { key }, config))
     }
     await createBindings(paths)
     // It comes last: where it stands, the home is whole.
-    const config = { version: 1, environment: ENVIRONMENT }
-    const made = await createOnce(paths.config, `${JSON.stringify(config)}\n`)
+    const made = await createOnce(paths.config, configText(config))
     await syncFolder(paths.folder)
     return made
   } catch (error) {
@@ -148,10 +150,19 @@ export async function makeHome(paths: HomePaths, { rootKey, passphrase }: HomeRo
 }
 
 /** Makes the home if there is none, and says so on standard error. */
-export async function makeMissingHome(options: HomeOptions & { readonly json?: true }): Promise<void> {
+export async function makeMissingHome(
+  options: HomeOptions & { readonly postgres?: string; readonly json?: true },
+): Promise<void> {
   const paths = homePaths(options)
   const passphrase = await passphraseFromFile(options.passphraseFile)
-  if (!(await makeHome(paths, { ...(passphrase !== undefined && { passphrase }) }))) return
+  const postgres = options.postgres === undefined ? undefined : parsePostgres(options.postgres)
+  if (!(await makeHome(paths, { ...(passphrase !== undefined && { passphrase }) }, postgres))) {
+    if (postgres === undefined || (await readConfig(paths)).postgres === postgres) return
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      `the home ${paths.folder} has its KEKs elsewhere: name another with --home`,
+    )
+  }
   if (options.json) console.error(JSON.stringify({ home: paths.folder }))
   else {
     const root = passphrase === undefined ? "keep a copy of its root.key elsewhere" : "keep its passphrase"
@@ -199,13 +210,29 @@ async function routed(
   }
 }
 
-async function makeStore(paths: HomePaths, root: RootKey): Promise<void> {
+async function makeStore(paths: HomePaths, root: RootKey, config: HomeConfig): Promise<void> {
   const { createManagedProvider } = await import("@keyfold/kek-managed")
-  const { sqliteStore } = await import("@keyfold/kek-managed/sqlite")
-  const store = sqliteStore(paths.store)
+  const store = await openKekStore(paths, config)
   try {
-    const managed = await createManagedProvider({ store, root, environment: ENVIRONMENT })
+    const managed = await createManagedProvider({ store, root, environment: config.environment })
     await managed.close()
+  } finally {
+    await store.close()
+  }
+}
+
+/** A fresh root key would open nothing of what is there, and stand in the way of the right one. */
+async function refuseUsedDatabase(paths: HomePaths, config: HomeConfig): Promise<void> {
+  const { rootKindOf } = await import("@keyfold/kek-managed")
+  const store = await openKekStore(paths, config)
+  try {
+    const kind = await rootKindOf(store)
+    if (kind === undefined || existsSync(paths.rootKey)) return
+    const option = kind === "passphrase" ? "--passphrase-file" : "--root-key-file"
+    throw new KeyfoldError(
+      "INVALID_ARGUMENT",
+      `this database has KEKs already: make the home with keyfold init --postgres … ${option} FILE`,
+    )
   } finally {
     await store.close()
   }
@@ -213,31 +240,6 @@ async function makeStore(paths: HomePaths, root: RootKey): Promise<void> {
 
 async function passphraseRoot({ passphraseFile }: HomeOptions): Promise<RootKey> {
   return { passphrase: (await passphraseFromFile(passphraseFile)) ?? (await askPassphrase("current")) }
-}
-
-/** The environment of a home, for what needs no key. */
-export async function readEnvironment(paths: HomePaths): Promise<string> {
-  return (await readConfig(paths)).environment
-}
-
-async function readConfig({ config }: HomePaths): Promise<{ readonly environment: string }> {
-  const text = await readFile(config, "utf8").catch((error: unknown) => {
-    throw fileFailure("cannot read the home's configuration", error)
-  })
-  const found = parseConfig(text)
-  if (found?.version !== undefined && found.version !== 1)
-    throw new KeyfoldError("UNSUPPORTED_VERSION", "this home was made by a newer keyfold: use that one")
-  if (found?.version !== 1 || typeof found.environment !== "string")
-    throw new KeyfoldError("STORE_CORRUPT", `${config} is damaged: restore it`)
-  return { environment: found.environment }
-}
-
-function parseConfig(text: string): { readonly version?: unknown; readonly environment?: unknown } | null {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return null // named by the caller
-  }
 }
 
 const ENVIRONMENT = "default"

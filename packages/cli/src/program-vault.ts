@@ -9,6 +9,10 @@ export function addServeCommand(program: Command): void {
     )
     .option("--host <host>", "the address to listen at", "127.0.0.1")
     .option("--port <n>", "the port, 0 for any free one", "4000")
+    .option(
+      "--postgres <url>",
+      "keep KEKs and objects in PostgreSQL, for several servers; its password in PGPASSWORD",
+    )
     .option("--tls-cert <file>", "the certificate chain, PEM, to serve HTTPS")
     .option("--tls-key <file>", "its private key, PEM")
     .option("--insecure-http", "allow plain HTTP at an address that other machines reach")
@@ -16,7 +20,12 @@ export function addServeCommand(program: Command): void {
     .option("--recovery-days <days>", "how long a deleted object can be had back", "30")
     .option("--log", "print a line of JSON on standard error for each request")
     .action(async (options) => (await import("./commands/serve.ts")).serve(options))
-  withExamples(withHomeOptions(serve), "keyfold serve", "keyfold serve --port 0 --json")
+  withExamples(
+    withHomeOptions(serve),
+    "keyfold serve",
+    "keyfold serve --port 0 --json",
+    "keyfold serve --postgres postgres://keyfold@db.example/keyfold?sslmode=verify-full",
+  )
 }
 
 export function addApiKeyCommands(apiKey: Command): void {

@@ -151,12 +151,24 @@ function addStoreCommands(program: Command): void {
     .command("init")
     .description("make a home: a root key (mode 0600) and an empty KEK store")
     .option("--passphrase", "protect it by a passphrase, asked for twice, instead of a key file")
-    .option("--root-key-file <file>", "take this root key over, 64 hex digits, for a restore")
+    .option(
+      "--root-key-file <file>",
+      "take this root key over, 64 hex digits, for a restore or another machine",
+    )
+    .option(
+      "--postgres <url>",
+      "keep KEKs and objects in PostgreSQL instead of files; its password in PGPASSWORD",
+    )
     .addOption(home())
     .addOption(passphraseFile())
     .addOption(json())
     .action(async (options) => (await import("./commands/init.ts")).init(options))
-  withExamples(init, "keyfold init", "keyfold init --home /srv/keyfold --passphrase")
+  withExamples(
+    init,
+    "keyfold init",
+    "keyfold init --home /srv/keyfold --passphrase",
+    "keyfold init --root-key-file root.key --postgres postgres://keyfold@db.example/keyfold",
+  )
 
   const backup = program
     .command("backup")

@@ -1,7 +1,9 @@
 import { existsSync } from "node:fs"
 import { KeyfoldError } from "@keyfold/core"
 import type { VaultStore } from "@keyfold/vault"
-import { existingHome, type HomeOptions, readEnvironment } from "./home.ts"
+import { existingHome, type HomeOptions } from "./home.ts"
+import { readConfig } from "./home-config.ts"
+import { openVaultStore } from "./stores.ts"
 
 /** Opens the vault of a home, without its keys, for `work`, and closes it whatever happens. */
 export async function withVaultStore<T>(
@@ -9,9 +11,7 @@ export async function withVaultStore<T>(
   work: (store: VaultStore) => Promise<T>,
 ): Promise<T> {
   const paths = existingHome(options)
-  const environment = await readEnvironment(paths)
-  const { sqliteVaultStore } = await import("@keyfold/vault/sqlite")
-  const store = sqliteVaultStore(paths.vault, { environment })
+  const store = await openVaultStore(paths, await readConfig(paths))
   try {
     return await work(store)
   } finally {
@@ -24,9 +24,9 @@ export async function withExistingVaultStore<T>(
   options: HomeOptions,
   work: (store: VaultStore) => Promise<T>,
 ): Promise<T> {
-  const { vault } = existingHome(options)
-  if (!existsSync(vault)) {
-    throw new KeyfoldError("INVALID_ARGUMENT", `there is no vault at ${vault}: keyfold serve makes one`)
+  const paths = existingHome(options)
+  if ((await readConfig(paths)).postgres === undefined && !existsSync(paths.vault)) {
+    throw new KeyfoldError("INVALID_ARGUMENT", `there is no vault at ${paths.vault}: keyfold serve makes one`)
   }
   return withVaultStore(options, work)
 }

@@ -1,6 +1,7 @@
 /** The unmodified SDK of WorkOS against this server: one test for each row of the contract, and its quirks. */
 import { createVault, openWorkosBlob } from "@keyfold/vault"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { startServer, unavailable } from "../../postgres/test/server.ts"
 import { type SdkReply, startTestWorld, type TestWorld } from "./world.ts"
 
 const context = { organization_id: "org_1", data_type: "ssn" }
@@ -14,14 +15,28 @@ const values = (replies: readonly SdkReply[]) => {
   return replies.map(({ value }) => value as never as Record<string, never>)
 }
 
+const database = unavailable === undefined ? await startServer() : undefined
+afterAll(() => database?.stop())
+test("a PostgreSQL runs", ({ skip }) => {
+  if (unavailable !== undefined) skip(unavailable)
+})
+
 describe.each([
-  ["managed KEKs", undefined],
-  ["a customer's key in AWS KMS", "aws"],
-  ["a customer's key in Azure Key Vault", "azure"],
-  ["a customer's key in Google Cloud KMS", "gcp"],
-] as const)("over %s", (_, cloud) => {
+  ["managed KEKs", undefined, undefined],
+  ["a customer's key in AWS KMS", "aws", undefined],
+  ["a customer's key in Azure Key Vault", "azure", undefined],
+  ["a customer's key in Google Cloud KMS", "gcp", undefined],
+  ...(database === undefined
+    ? []
+    : ([
+        ["PostgreSQL and managed KEKs", undefined, database],
+        ["PostgreSQL and a customer's key in AWS KMS", "aws", database],
+        ["PostgreSQL and a customer's key in Azure Key Vault", "azure", database],
+        ["PostgreSQL and a customer's key in Google Cloud KMS", "gcp", database],
+      ] as const)),
+] as const)("over %s", (_, cloud, server) => {
   beforeAll(async () => {
-    world = await startTestWorld(cloud)
+    world = await startTestWorld(cloud, server?.connectionString)
   })
   afterAll(async () => {
     // Each value of a bound tenant needs its key: the cloud was asked.

@@ -7,6 +7,7 @@ import { promisify } from "node:util"
 import { createKeyfold } from "@keyfold/core"
 import { createManagedProvider, type ManagedProvider, memoryStore } from "@keyfold/kek-managed"
 import { type CloudName, startWorld } from "@keyfold/laws/world"
+import { type PostgresOptions, postgresKekStore, postgresVaultStore } from "@keyfold/postgres"
 import { createRouter } from "@keyfold/router"
 import type { VaultStore } from "@keyfold/vault"
 import { sqliteVaultStore } from "@keyfold/vault/sqlite"
@@ -47,11 +48,19 @@ export type SdkReply = {
   readonly error?: { readonly name: string; readonly status: number; readonly message: string }
 }
 
-/** With a cloud, `organization_id: "org_1"` is bound to a key in its emulator. */
-export async function startTestWorld(cloud?: CloudName): Promise<TestWorld> {
+/**
+ * With a cloud, `organization_id: "org_1"` is bound to a key in its emulator. With a database the objects are in it, and
+ * so are managed KEKs where there is no cloud; otherwise in SQLite.
+ */
+export async function startTestWorld(cloud?: CloudName, connectionString?: string): Promise<TestWorld> {
   const folder = mkdtempSync(join(tmpdir(), "keyfold-server-"))
-  const { managed, keyfold, calls, cmk, end } = await (cloud === undefined ? managedOnly() : bound(cloud))
-  const store = sqliteVaultStore(join(folder, "vault.db"))
+  const postgres =
+    connectionString === undefined ? undefined : { connectionString, schema: cloud ?? "managed" }
+  const { managed, keyfold, calls, cmk, end } = await (cloud === undefined
+    ? managedOnly(postgres)
+    : bound(cloud))
+  const store =
+    postgres === undefined ? sqliteVaultStore(join(folder, "vault.db")) : postgresVaultStore(postgres)
   const { text: apiKey, key } = createApiKey("test")
   const errors: unknown[] = []
   const options = { keyfold, store, apiKeys: [key], environmentId: "environment_test" }
@@ -93,9 +102,10 @@ export async function startTestWorld(cloud?: CloudName): Promise<TestWorld> {
   }
 }
 
-async function managedOnly() {
+async function managedOnly(postgres: PostgresOptions | undefined) {
   const root = { key: new Uint8Array(32).fill(1) }
-  const managed = await createManagedProvider({ store: memoryStore(), root, environment: "test" })
+  const store = postgres === undefined ? memoryStore() : postgresKekStore(postgres)
+  const managed = await createManagedProvider({ store, root, environment: "test" })
   const keyfold = createKeyfold({ router: createRouter({ managed }) })
   return { managed, keyfold, calls: () => 0, cmk: undefined, end: () => managed.close() }
 }

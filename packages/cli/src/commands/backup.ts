@@ -9,6 +9,7 @@ import { temporaryFile } from "../cleanup.ts"
 import { fileFailure } from "../failure.ts"
 import { besideOf, pathOf, syncFolder } from "../files.ts"
 import { closing, existingHome, type HomeOptions, openHome, whileHomeLocked } from "../home.ts"
+import { readConfig } from "../home-config.ts"
 import type { HomePaths } from "../root-key-files.ts"
 
 /** The store and, in a second file, the bindings: without them a restored home would use managed KEKs in their place. */
@@ -16,7 +17,7 @@ export async function backup(options: HomeOptions & { to: string; json?: true })
   const { backupSqliteStore } = await import("@keyfold/kek-managed/sqlite")
   const target = pathOf(options.to)
   const bindings = bindingsOf(target)
-  existingHome(options)
+  await refuseDatabase(existingHome(options))
   for (const [path, named] of [
     [target, options.to],
     [bindings, bindingsOf(options.to)],
@@ -59,6 +60,7 @@ export async function restore(options: HomeOptions & { from: string; json?: true
     if (!existsSync(path))
       throw new KeyfoldError("INVALID_ARGUMENT", `cannot read ${named}: there is no such file`)
   }
+  await refuseDatabase(existingHome(options))
   checkSqliteStore(source)
   const bindings = await readBindings({ bindings: bindingsOf(source) })
   const restored = await whileHomeLocked(options, async (paths) => {
@@ -81,6 +83,14 @@ export async function restore(options: HomeOptions & { from: string; json?: true
   })
   console.log(
     options.json ? JSON.stringify({ restored }) : `Restored ${restored} KEKs; every one of them opens.`,
+  )
+}
+
+async function refuseDatabase(paths: HomePaths): Promise<void> {
+  if ((await readConfig(paths)).postgres === undefined) return
+  throw new KeyfoldError(
+    "INVALID_ARGUMENT",
+    "the KEKs of this home are in PostgreSQL: back them up with its own tools",
   )
 }
 

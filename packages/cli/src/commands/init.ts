@@ -4,10 +4,11 @@ import { KeyfoldError } from "@keyfold/core"
 import { fileFailure } from "../failure.ts"
 import { pathOf } from "../files.ts"
 import { type HomeOptions, type HomeRoot, homePaths, makeHome } from "../home.ts"
+import { parsePostgres } from "../home-config.ts"
 import { askPassphrase, passphraseFromFile } from "../passphrase.ts"
 import { parseRootKey } from "../root-key-files.ts"
 
-type Options = HomeOptions & { passphrase?: true; rootKeyFile?: string; json?: true }
+type Options = HomeOptions & { passphrase?: true; rootKeyFile?: string; postgres?: string; json?: true }
 
 export async function init(options: Options): Promise<void> {
   const paths = homePaths(options)
@@ -16,8 +17,9 @@ export async function init(options: Options): Promise<void> {
     throw new KeyfoldError("INVALID_ARGUMENT", "a home has a passphrase or a root key file, not both")
   }
   if (existsSync(paths.config)) throw thereIsOne(paths.folder)
+  const postgres = options.postgres === undefined ? undefined : parsePostgres(options.postgres)
   const root = await rootOf(options)
-  if (!(await makeHome(paths, root))) throw thereIsOne(paths.folder)
+  if (!(await makeHome(paths, root, postgres))) throw thereIsOne(paths.folder)
   if (options.json)
     console.log(JSON.stringify({ home: paths.folder, root: "passphrase" in root ? "passphrase" : "key" }))
   else {

@@ -5,12 +5,15 @@ import type { Metrics } from "@keyfold/server"
 import { fileFailure, untilSignal } from "../failure.ts"
 import { pathOf } from "../files.ts"
 import { type Home, type HomeOptions, makeMissingHome, withHome } from "../home.ts"
+import { readConfig } from "../home-config.ts"
 import { wholeNumber } from "../options.ts"
+import { openVaultStore } from "../stores.ts"
 import { portOf } from "./emulate.ts"
 
 type Options = HomeOptions & {
   host: string
   port: string
+  postgres?: string
   tlsCert?: string
   tlsKey?: string
   insecureHttp?: true
@@ -54,9 +57,9 @@ async function serveHome(
   hearKeks: (listener: (event: ManagedKekEvent) => void) => void,
 ): Promise<void> {
   const { EventBuffer, eventRow } = await import("@keyfold/vault")
-  const { sqliteVaultStore } = await import("@keyfold/vault/sqlite")
   const { createApiKey, createApp, listen, startUpkeep } = await import("@keyfold/server")
-  const store = sqliteVaultStore(paths.vault, { environment })
+  const config = await readConfig(paths)
+  const store = await openVaultStore(paths, config)
   const events = new EventBuffer(store)
   const onFailure = (error: unknown, requestId?: string) => {
     const code = error instanceof KeyfoldError ? error.code : "UNKNOWN"
@@ -83,7 +86,9 @@ async function serveHome(
       ...(tls !== undefined && { tls }),
     })
     console.log(
-      json ? JSON.stringify({ url, apiKey, environmentId }) : welcome(url, port, apiKey, paths.folder),
+      json
+        ? JSON.stringify({ url, apiKey, environmentId })
+        : welcome(url, port, apiKey, config.postgres ?? paths.folder),
     )
     await stopped
     await close()
