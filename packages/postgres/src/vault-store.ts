@@ -220,7 +220,13 @@ export function postgresVaultStore(
     },
     link: (after, links) =>
       db.transaction(async (run) => {
-        // Two that begin after the same link write the same positions: one of them fails, and then sees the other's.
+        // An event that another process is linking is waited for, and then has its place, which it keeps.
+        const held = await run(
+          "SELECT id FROM {events} WHERE id = ANY($1) AND position IS NULL ORDER BY id FOR UPDATE",
+          [links.map(({ id }) => id)],
+        )
+        if (held.count !== links.length) return false
+        // Two that link other events after the same link write the same positions: one fails, and then sees the other's.
         if ((await run(LAST_LINK, [environment])).rows[0]?.id !== after?.id) return false
         await run(
           `UPDATE {events} AS event SET position = new.position, hash = decode(new.hash, 'hex')

@@ -111,6 +111,39 @@ describe("PostgreSQL", () => {
     await two.close()
   })
 
+  test("of two processes that link at once, one moves no event that the other gave its place", async () => {
+    const { options, store, close } = await open()
+    const event = { at: 1, body: "{}", objectId: undefined, detail: "{}", organizationId: undefined }
+    await store.record(["a", "x"].map((id) => ({ ...event, id, salt: new Uint8Array(1) })))
+    const other = new pg.Client({ connectionString: server.connectionString })
+    // Of its own, because a transaction sees the same activity as long as it lasts.
+    const watcher = new pg.Client({ connectionString: server.connectionString })
+    await Promise.all([other.connect(), watcher.connect()])
+    const events = `${options.schema}.events`
+    await other.query("BEGIN")
+    await other.query(`UPDATE ${events} SET position = 1, hash = 'theirs' WHERE id = 'a'`)
+    const hash = new Uint8Array(32)
+    // It has heard of an event that is older than the other's, and of no link.
+    const linked = store.link(undefined, [
+      { id: "x", position: 1, hash },
+      { id: "a", position: 2, hash },
+    ])
+    const waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE $1"
+    const blocked = async () => (await watcher.query(waiting, [`%"${options.schema}".%`])).rowCount
+    try {
+      await expect.poll(blocked, { timeout: 8000 }).toBe(1)
+    } finally {
+      await other.query("COMMIT")
+    }
+    expect(await linked).toBe(false)
+    const { rows } = await other.query(`SELECT id, position::int FROM ${events} ORDER BY id`)
+    expect(rows).toEqual([
+      { id: "a", position: 1 },
+      { id: "x", position: null },
+    ])
+    await Promise.all([other.end(), watcher.end(), close()])
+  })
+
   test("an error shows its SQLSTATE, and nothing that was sent", async () => {
     const world = await open()
     await world.vault.create("canary_name", context, "canary_value")
