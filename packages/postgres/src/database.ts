@@ -83,11 +83,13 @@ export class Database {
       return result
     } catch (error) {
       failure = error as Error
-      // A connection that cannot even do this is thrown away.
-      await client.query("ROLLBACK").then(
-        () => (failure = undefined),
-        () => undefined,
-      )
+      // Only who answered is asked again. Another connection is thrown away, and its transaction with it.
+      if (error instanceof pg.DatabaseError) {
+        await client.query("ROLLBACK").then(
+          () => (failure = undefined),
+          () => undefined,
+        )
+      }
       throw error
     } finally {
       client.off("error", ignore)

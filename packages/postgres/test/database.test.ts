@@ -144,6 +144,25 @@ describe("PostgreSQL", () => {
     await Promise.all([other.end(), watcher.end(), close()])
   })
 
+  test("a server that falls silent in the middle is given up in one time-out, and then asked anew", async () => {
+    const pool = new pg.Pool({ connectionString: server.connectionString, max: 1, query_timeout: 3000 })
+    pool.on("error", () => undefined)
+    const store = postgresVaultStore({ pool, schema: `d${++schemas}` })
+    await store.record([])
+    const { pid } = (await pool.query("SELECT pg_backend_pid() AS pid")).rows[0]
+    process.kill(pid, "SIGSTOP")
+    try {
+      const started = performance.now()
+      await expect(store.record([])).rejects.toMatchObject({ code: "STORE_FAILED" })
+      expect(performance.now() - started).toBeLessThan(5500)
+      expect(await store.byId("x")).toBeUndefined()
+    } finally {
+      process.kill(pid, "SIGCONT")
+    }
+    await store.close()
+    await pool.end()
+  })
+
   test("an error shows its SQLSTATE, and nothing that was sent", async () => {
     const world = await open()
     await world.vault.create("canary_name", context, "canary_value")
