@@ -117,16 +117,7 @@ export class Database {
 
   /** Takes every step that this schema has not taken. Of several processes one does; the others wait for its commit. */
   async #migrate(): Promise<void> {
-    await this.#pool.query(`CREATE SCHEMA IF NOT EXISTS "${this.#schema}"`)
-    const migrations = `"${this.#schema}".migrations`
-    await this.#pool.query(
-      `CREATE TABLE IF NOT EXISTS ${migrations} (part text NOT NULL, version int NOT NULL, PRIMARY KEY (part, version))`,
-    )
-    const { rows } = await this.#pool.query(
-      `SELECT coalesce(max(version), 0) AS version FROM ${migrations} WHERE part = $1`,
-      [this.#part],
-    )
-    const version = Number(rows[0].version)
+    const version = (await this.#version()) ?? (await this.#makeVersions())
     if (version > this.#migrations.length) {
       throw new KeyfoldError("UNSUPPORTED_VERSION", "this store was written by a newer keyfold: use that one")
     }
@@ -139,6 +130,27 @@ export class Database {
           if (statement.trim() !== "") await run(statement)
       })
     }
+  }
+
+  /** Which step was taken last; undefined where there is no table of them. */
+  async #version(): Promise<number | undefined> {
+    try {
+      const text = "SELECT coalesce(max(version), 0) AS version FROM {migrations} WHERE part = $1"
+      return Number((await this.#send(this.#pool, text, [this.#part])).rows[0]?.version)
+    } catch (error) {
+      if ((error as { code?: string }).code === UNDEFINED_TABLE) return undefined
+      throw error
+    }
+  }
+
+  /** Makes the table of steps. A role that may make no schema can use one that is there. */
+  async #makeVersions(): Promise<number> {
+    const schema = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1"
+    if ((await this.#send(this.#pool, schema, [this.#schema])).count === 0)
+      await this.#pool.query(`CREATE SCHEMA IF NOT EXISTS "${this.#schema}"`)
+    const table = "(part text NOT NULL, version int NOT NULL, PRIMARY KEY (part, version))"
+    await this.#send(this.#pool, `CREATE TABLE IF NOT EXISTS {migrations} ${table}`, [])
+    return (await this.#version()) ?? 0
   }
 
   async #trying<T>(work: () => Promise<T>): Promise<T> {
@@ -176,6 +188,7 @@ function named(error: unknown): KeyfoldError {
   return new KeyfoldError("STORE_FAILED", `PostgreSQL cannot be read or written (${code})`)
 }
 
+const UNDEFINED_TABLE = "42P01"
 /** Serialization failure, deadlock; and what several processes that make one schema at once can meet. */
 const AGAIN = new Set(["40001", "40P01", "42P06", "42P07", "23505"])
 const RETRY = retry(

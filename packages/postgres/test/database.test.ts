@@ -144,6 +144,22 @@ describe("PostgreSQL", () => {
     await Promise.all([other.end(), watcher.end(), close()])
   })
 
+  test("a role that may make nothing uses what is there", async () => {
+    const { options, vault, close } = await open()
+    const { id } = await vault.create("n", context, "v")
+    const admin = new pg.Client({ connectionString: server.connectionString })
+    await admin.connect()
+    await admin.query(`CREATE ROLE app LOGIN; GRANT USAGE ON SCHEMA ${options.schema} TO app;
+      GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA ${options.schema} TO app`)
+    const app = await open({
+      ...options,
+      connectionString: server.connectionString.replace("keyfold@", "app@"),
+    })
+    expect((await app.vault.read(id)).value).toBe("v")
+    await app.vault.create("m", { organization_id: "another" }, "w")
+    await Promise.all([admin.end(), app.close(), close()])
+  })
+
   test("a server that falls silent in the middle is given up in one time-out, and then asked anew", async () => {
     const pool = new pg.Pool({ connectionString: server.connectionString, max: 1, query_timeout: 3000 })
     pool.on("error", () => undefined)
