@@ -5,9 +5,9 @@ import { LRUCache } from "lru-cache"
 
 /**
  * What an API key may do: `read` values; `write` them, which includes deleting; `list` names, metadata and versions; use
- * data `keys`; read `events`, which only a key without a context may.
+ * data `keys`; read `events`, which only a key without a context may; make links to the admin `portal`.
  */
-export const ACTIONS = ["read", "write", "list", "keys", "events"] as const
+export const ACTIONS = ["read", "write", "list", "keys", "events", "portal"] as const
 export type Action = (typeof ACTIONS)[number]
 
 /** Where an API key may act. What lacks one of these pairs in its key context is not there for it. */

@@ -12,6 +12,9 @@ import { addKeyRoutes } from "./key-routes.ts"
 import type { Metrics } from "./metrics.ts"
 import { addObjectRoutes } from "./object-routes.ts"
 import { openApiDocument } from "./openapi.ts"
+import type { PortalOptions } from "./portal/clouds.ts"
+import { portalRoutes } from "./portal/portal-routes.ts"
+import { addPortalLinkRoute } from "./portal-link-routes.ts"
 
 export type ServerOptions = {
   readonly keyfold: Keyfold
@@ -24,6 +27,8 @@ export type ServerOptions = {
   readonly requestsPerMinute?: number
   /** Where events of reads go; default is the store. @see EventBuffer */
   readonly events?: EventSink
+  /** Lets tenants' administrators set up their own keys, at /portal. */
+  readonly portal?: PortalOptions
   /** Counts requests, and is served at /metrics. */
   readonly metrics?: Metrics
   /** Told of each request when it is answered: never a body, a name or a query. */
@@ -47,7 +52,7 @@ export type Env = { Variables: { requestId: string; apiKey: ApiKey; vault: Vault
 
 /** The endpoints of WorkOS Vault's public contract under /vault/v1, /events, and what operators need. */
 export function createApp(options: ServerOptions): Hono<Env> {
-  const { keyfold, store, environmentId, apiKeys = [], events, metrics, onRequest, onError } = options
+  const { keyfold, store, environmentId, apiKeys = [], events, portal, metrics, onRequest, onError } = options
   const app = new Hono<Env>()
 
   app.use(async (context, next) => {
@@ -86,7 +91,7 @@ export function createApp(options: ServerOptions): Hono<Env> {
     }
     return context.json({ status: "ready" })
   })
-  app.get("/openapi.json", (context) => context.json(openApiDocument()))
+  app.get("/openapi.json", (context) => context.json(openApiDocument({ hasPortal: portal !== undefined })))
   if (metrics !== undefined) {
     app.get("/metrics", async (context) =>
       context.body(await metrics.text(), 200, { "content-type": metrics.contentType }),
@@ -107,7 +112,7 @@ export function createApp(options: ServerOptions): Hono<Env> {
     vaults.set(apiKey, vault)
     return vault
   }
-  for (const path of ["/vault/*", "/events"]) {
+  for (const path of ["/vault/*", "/events", "/portal-links"]) {
     app.use(path, async (context, next) => {
       const apiKey = await finder.find(context.req.header("authorization"))
       if (apiKey === undefined) {
@@ -133,6 +138,10 @@ export function createApp(options: ServerOptions): Hono<Env> {
   addObjectRoutes(app, environmentId)
   addKeyRoutes(app)
   addEventRoutes(app, store)
+  if (portal !== undefined) {
+    addPortalLinkRoute(app, store, portal)
+    app.route("/portal", portalRoutes({ portal, store, events: events ?? store, onError }))
+  }
   return app
 }
 

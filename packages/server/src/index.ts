@@ -10,4 +10,14 @@ export {
 export { type AnsweredRequest, createApp, type Env, type ServerOptions } from "./app.ts"
 export { type Listening, type ListenOptions, listen } from "./listen.ts"
 export { createMetrics, type Metrics } from "./metrics.ts"
+export type {
+  KeyUsage,
+  KeyUse,
+  PortalBindings,
+  PortalCloud,
+  PortalOptions,
+  ProviderId,
+} from "./portal/clouds.ts"
+export { createPortalLink, type PortalLink, type PortalLinkOptions } from "./portal/link.ts"
+export { countKeyUsage } from "./portal/usage.ts"
 export { startUpkeep, type UpkeepOptions } from "./upkeep.ts"

@@ -6,12 +6,13 @@ import {
   deleteQuery,
   eventsQuery,
   listQuery,
+  portalLinkBody,
   rekeyBody,
   updateBody,
 } from "./requests.ts"
 
 /** What this server answers, as an OpenAPI 3.1 document made of the schemas that check the requests. */
-export function openApiDocument() {
+export function openApiDocument({ hasPortal }: { readonly hasPortal: boolean }) {
   return {
     openapi: "3.1.0",
     info: {
@@ -61,6 +62,13 @@ export function openApiDocument() {
       "/events": {
         get: operation("List events", { query: eventsQuery, 200: eventList, fails: [400, 403] }),
       },
+      ...(hasPortal && {
+        "/portal-links": {
+          post: operation("Make a link to the admin portal, for one tenant and one visit", {
+            ...{ body: portalLinkBody, 201: portalLink, fails: [400, 403, 422] },
+          }),
+        },
+      }),
     },
   }
 }
@@ -160,6 +168,7 @@ const versionList = z.object({
 const deleted = z.object({ success: z.boolean(), name: text })
 const openedKey = z.object({ id: text, data_key: text })
 const dataKey = openedKey.extend({ encrypted_keys: text, context: keyContext })
+const portalLink = z.object({ link: text, expires_at: time })
 const eventList = z.object({
   object: z.literal("list"),
   data: z.array(

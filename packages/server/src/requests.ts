@@ -4,6 +4,7 @@ import type { ListQuery } from "@keyfold/vault"
 import type { Context } from "hono"
 import { z } from "zod"
 import { RequestError } from "./failure.ts"
+import { PROVIDERS } from "./portal/clouds.ts"
 
 /** Passed on as it came, for core checks it whole; a copy could lose a pair such as `__proto__`. */
 const keyContext = z.custom<KeyContext>(
@@ -26,6 +27,14 @@ export const updateBody = z.object({ value: z.string(), version_check: id.nullis
 export const dataKeyBody = z.object({ context: keyContext })
 export const decryptBody = z.object({ keys: base64 })
 export const rekeyBody = z.object({ context: keyContext, encrypted_keys: base64 })
+export const portalLinkBody = z.object({
+  match: keyContext,
+  owner: z.string().min(1).max(1000).optional(),
+  providers: z.array(z.enum(PROVIDERS)).optional(),
+  expected_region: z.string().min(1).max(100).optional(),
+  /** Seconds. */
+  expires_in: z.int().min(60).max(2_592_000).optional(),
+})
 export const deleteQuery = z.object({ version_check: id.optional() })
 
 /** ISO 8601 by most SDKs; Node's sends `Date.toString()`, under another name when it asks for the first page. */

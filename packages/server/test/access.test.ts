@@ -48,6 +48,7 @@ describe("an API key of the store", () => {
         ["POST", "/vault/v1/keys/rekey", { context: key_context, encrypted_keys: sealed.encrypted_keys }],
       ],
       events: [["GET", "/events"]],
+      portal: [["POST", "/portal-links", { match: key_context }]],
       write: [
         ["POST", "/vault/v1/kv", { name: "actions 2", value: "v", key_context }],
         ["PUT", `/vault/v1/kv/${made.id}`, { value: "w" }],
@@ -188,7 +189,7 @@ test("the served OpenAPI document is valid and names every endpoint", async () =
       .filter((method) => method !== "parameters")
       .map((method) => `${method} ${path}`),
   )
-  expect(operations).toHaveLength(12)
+  expect(operations).toHaveLength(13)
   const { post } = (body.paths as Record<string, { post: { requestBody: unknown } }>)["/vault/v1/kv"] as never
   const schema = { properties: { key_context: { type: "object", maxProperties: 10 } } }
   expect(post).toMatchObject({ requestBody: { content: { "application/json": { schema } } } })

@@ -63,7 +63,9 @@ export async function startTestWorld(cloud?: CloudName, connectionString?: strin
     postgres === undefined ? sqliteVaultStore(join(folder, "vault.db")) : postgresVaultStore(postgres)
   const { text: apiKey, key } = createApiKey("test")
   const errors: unknown[] = []
-  const options = { keyfold, store, apiKeys: [key], environmentId: "environment_test" }
+  const bindings = { read: async () => [], change: () => Promise.reject(new Error("none is changed here")) }
+  const portal = { clouds: {}, bindings, environment: "test" }
+  const options = { keyfold, store, portal, apiKeys: [key], environmentId: "environment_test" }
   const app = createApp({ ...options, onError: (error) => errors.push(error) })
   const { url, port, close } = await listen(app, { port: 0 })
   return {

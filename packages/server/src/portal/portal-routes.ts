@@ -1,0 +1,339 @@
+import { timingSafeEqual } from "node:crypto"
+import { activateVerified, bindingFor, type Check, checkHealth } from "@keyfold/byok"
+import { KeyfoldError } from "@keyfold/core"
+import { type Binding, disableBinding } from "@keyfold/router"
+import { type EventSink, eventRow, type VaultStore } from "@keyfold/vault"
+import { type Context, Hono } from "hono"
+import { bodyLimit } from "hono/body-limit"
+import { deleteCookie, getCookie, setCookie } from "hono/cookie"
+import { html } from "hono/html"
+import { stream } from "hono/streaming"
+import type { ContentfulStatusCode } from "hono/utils/http-status"
+import { RateLimiterMemory } from "rate-limiter-flexible"
+import { SCRIPT, STYLE } from "./assets.ts"
+import { checkItem, isShown, outcomePart, type Parties } from "./check-parts.ts"
+import { type PortalOptions, PROVIDERS, type ProviderId } from "./clouds.ts"
+import { keyOf, readTyped } from "./key-form.ts"
+import { type Html, messagePage, notFoundPage, page } from "./layout.ts"
+import {
+  endSession,
+  findSession,
+  formTokenOf,
+  isGoodLink,
+  openPortalLink,
+  type PortalTenant,
+  SESSION_MS,
+} from "./link.ts"
+import { checkAgain, type Outcome, setUpKey, type Watching } from "./set-up.ts"
+import { disablePage, MAX_COUNTED, pairsOf, statusPage } from "./status-pages.ts"
+import { choicePage, openPage, setUpPage } from "./wizard-pages.ts"
+
+/** What the portal's requests carry along: whose session it is, and the token of its forms. */
+type Env = { Variables: { requestId: string; tenant: PortalTenant; form: string } }
+
+export type PortalRoutesOptions = {
+  readonly portal: PortalOptions
+  readonly store: VaultStore
+  readonly events: EventSink
+  readonly onError: ((error: unknown, requestId: string) => void) | undefined
+}
+
+/**
+ * The pages on which a tenant's administrator sets up and looks after its key. Whatever there is no good link or session
+ * for is the same page, with 404.
+ */
+export function portalRoutes({ portal, store, events, onError }: PortalRoutesOptions): Hono<Env> {
+  const app = new Hono<Env>()
+  const busy = new Set<string>()
+  const limit = new RateLimiterMemory({ points: CHECKS_A_MINUTE, duration: 60 })
+
+  app.use(async (context, next) => {
+    await next()
+    for (const [name, value] of Object.entries(HEADERS)) context.res.headers.set(name, value)
+  })
+  app.onError((error, context) => {
+    onError?.(error, context.get("requestId"))
+    return answer(context, messagePage("This did not work", SERVER_FAULT), 500)
+  })
+  app.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => refused(context, 413) }))
+  app.use(async (context, next) => {
+    // Browsers send it with every POST (Fetch, "append a request Origin header"); a page elsewhere cannot set it.
+    if (context.req.method === "POST" && context.req.header("origin") !== originOf(context, portal)) {
+      return refused(context, 403)
+    }
+    return next()
+  })
+  app.get("/style.css", (context) => context.body(STYLE, 200, { "content-type": "text/css; charset=utf-8" }))
+  app.get("/script.js", (context) =>
+    context.body(SCRIPT, 200, { "content-type": "text/javascript; charset=utf-8" }),
+  )
+
+  app.get("/open/:link", async (context) => {
+    const link = context.req.param("link")
+    if (!(await isGoodLink(store, link))) return notFound(context)
+    return answer(context, openPage(`/portal/open/${link}`))
+  })
+  app.post("/open/:link", async (context) => {
+    const session = await openPortalLink(store, context.req.param("link"))
+    if (session === undefined) return notFound(context)
+    setCookie(context, COOKIE, session, {
+      ...{ path: "/portal", httpOnly: true, sameSite: "Strict", maxAge: SESSION_MS / 1000 },
+      secure: originOf(context, portal).startsWith("https:"),
+    })
+    return context.redirect("/portal", 303)
+  })
+
+  app.use(async (context, next) => {
+    const session = getCookie(context, COOKIE)
+    const tenant = await findSession(store, session)
+    if (tenant === undefined || session === undefined) return notFound(context)
+    const form = formTokenOf(session)
+    if (context.req.method === "POST" && !isSame((await context.req.parseBody()).form, form)) {
+      return refused(context, 403)
+    }
+    context.set("tenant", tenant)
+    context.set("form", form)
+    return next()
+  })
+  app.get("/", async (context) => {
+    const binding = await bound(context)
+    if (binding === undefined) return context.redirect("/portal/setup", 303)
+    return answer(context, await status(context, binding))
+  })
+  app.get("/setup", async (context) => {
+    const offered = offeredTo(context.get("tenant"), portal)
+    const binding = await bound(context)
+    return answer(context, choicePage(offered, binding?.keyId, context.get("form")))
+  })
+  app.get("/setup/:provider", async (context) => {
+    const provider = providerOf(context)
+    if (provider === undefined) return notFound(context)
+    const parts = { provider, typed: readTyped({}), session: context.get("form") }
+    return answer(context, setUpPage(portal, await told(context, provider), parts))
+  })
+  app.post("/setup/:provider", async (context) => {
+    const provider = providerOf(context)
+    const cloud = provider && portal.clouds[provider]
+    if (provider === undefined || cloud === undefined) return notFound(context)
+    const typed = readTyped(await context.req.parseBody())
+    const tenant = await told(context, provider)
+    const key = keyOf(provider, typed, tenant.externalId, cloud)
+    const parts = { provider, typed, session: context.get("form") }
+    const parties = { roleArn: typed.roleArn || undefined, principal: cloud.principal }
+    return checking(context, {
+      provider,
+      parties,
+      isFirst: true,
+      run: (watching) => setUpKey(portal, tenant, provider, key, watching),
+      pageOf: (results) => setUpPage(portal, tenant, { ...parts, results }),
+    })
+  })
+  app.post("/check", async (context) => {
+    const binding = await bound(context)
+    const provider = binding?.provider as ProviderId
+    const cloud = portal.clouds[provider]
+    if (binding === undefined || cloud === undefined) return notFound(context)
+    const { roleArn } = binding.options
+    return checking(context, {
+      provider,
+      parties: { roleArn: typeof roleArn === "string" ? roleArn : undefined, principal: cloud.principal },
+      isFirst: false,
+      run: (watching) => checkAgain(portal, binding, watching),
+      pageOf: (results) => status(context, binding, results),
+    })
+  })
+  app.get("/disable", async (context) => {
+    const binding = await bound(context)
+    if (binding?.state !== "active") return notFound(context)
+    const objects = await store.list({ limit: MAX_COUNTED, order: "asc", context: binding.match })
+    return answer(context, disablePage(binding, pairsOf(binding), objects?.length ?? 0, context.get("form")))
+  })
+  app.post("/disable", async (context) => {
+    if ((await context.req.parseBody()).understood !== "yes") return context.redirect("/portal/disable", 303)
+    return changed(context, (binding, _, change) => disableBinding(binding, change))
+  })
+  app.post("/enable", (context) =>
+    changed(context, (binding, existing, change) => activateVerified(binding, existing, change)),
+  )
+  app.post("/leave", async (context) => {
+    await endSession(store, getCookie(context, COOKIE) ?? "")
+    deleteCookie(context, COOKIE, { path: "/portal" })
+    return answer(
+      context,
+      page("You have left", html`<p>Ask for a new link to come back. What you set up stays.</p>`),
+    )
+  })
+  app.all("*", notFound)
+  return app
+
+  /** The tenant's binding, if its key is or was in use. */
+  async function bound(context: Context<Env>): Promise<Binding | undefined> {
+    const binding = bindingFor(context.get("tenant").match, await portal.bindings.read())
+    return binding?.state === "active" || binding?.state === "disabled" ? binding : undefined
+  }
+
+  /** The tenant, with the external id that its role wants already. */
+  async function told(context: Context<Env>, provider: ProviderId): Promise<PortalTenant> {
+    const tenant = context.get("tenant")
+    const binding = await bound(context)
+    const known = binding?.provider === provider ? binding.options.externalId : undefined
+    return typeof known === "string" ? { ...tenant, externalId: known } : tenant
+  }
+
+  function providerOf(context: Context<Env>): ProviderId | undefined {
+    return offeredTo(context.get("tenant"), portal).find((each) => each === context.req.param("provider"))
+  }
+
+  async function status(context: Context<Env>, binding: Binding, results?: Html): Promise<Html> {
+    const { environment, usage } = portal
+    const provider = await portal.clouds[binding.provider as ProviderId]?.provider()
+    const isAsked = binding.state === "active" && provider !== undefined && results === undefined
+    const health = isAsked
+      ? await checkHealth(provider, binding, { environment, deadlineMs: HEALTH_MS })
+      : null
+    const parts = { binding, health, usage, session: context.get("form") }
+    return statusPage({ ...parts, ...(results !== undefined && { results }) })
+  }
+
+  async function changed(
+    context: Context<Env>,
+    work: (
+      ...args: [Binding, ...Parameters<Parameters<PortalOptions["bindings"]["change"]>[0]>]
+    ) => Promise<Binding>,
+  ) {
+    const { match } = context.get("tenant")
+    try {
+      await portal.bindings.change(async (existing, change) => {
+        const binding = bindingFor(match, existing)
+        if (binding === undefined) throw new KeyfoldError("INVALID_ARGUMENT", "there is no key to change")
+        return work(binding, existing, change)
+      })
+    } catch (error) {
+      if (!(error instanceof KeyfoldError) || error.code !== "INVALID_ARGUMENT") throw error
+      return answer(context, messagePage("This cannot be done", error.message), 409)
+    }
+    return context.redirect("/portal", 303)
+  }
+
+  /** Runs one check of a tenant at a time, as a page when it is done, or as lines of JSON that the script asks for. */
+  async function checking(context: Context<Env>, { provider, parties, isFirst, run, pageOf }: Checking) {
+    const tenant = context.get("tenant")
+    const { owner } = tenant
+    const isAllowed = await limit.consume(owner).then(
+      () => true,
+      () => false,
+    )
+    if (!isAllowed || busy.has(owner)) {
+      return answer(context, messagePage("Too many checks", "Wait a minute, and try again."), 429)
+    }
+    busy.add(owner)
+    const { signal } = context.req.raw
+    const watched = async (onCheck: (check: Check) => void): Promise<Outcome> => {
+      try {
+        const outcome = await run({ onCheck, signal })
+        await record(tenant, provider, outcome)
+        return outcome
+      } finally {
+        busy.delete(owner)
+      }
+    }
+    if (context.req.header("accept") !== LINES) {
+      const items: Html[] = []
+      const outcome = await watched((check) => isShown(check) && items.push(checkItem(check, parties)))
+      const results = html`<ol class="checks" aria-label="Checks">${items}</ol><div id="end">${outcomePart(outcome, isFirst)}</div>`
+      return answer(context, await pageOf(results))
+    }
+    context.header("content-type", LINES)
+    return stream(context, async (lines) => {
+      let written = Promise.resolve()
+      const write = (line: Readonly<Record<string, Html>>) => {
+        written = written.then(async () => {
+          const [[name, markup]] = Object.entries(line) as [[string, Html]]
+          await lines.write(`${JSON.stringify({ [name]: String(await markup) })}\n`)
+        })
+      }
+      try {
+        const outcome = await watched((check) => isShown(check) && write({ item: checkItem(check, parties) }))
+        write({ end: outcomePart(outcome, isFirst) })
+      } catch (error) {
+        // The script tells that no end came.
+        if (!signal.aborted) onError?.(error, context.get("requestId"))
+      }
+      await written
+    })
+  }
+
+  async function record({ match }: PortalTenant, provider: ProviderId, { report }: Outcome): Promise<void> {
+    if (report === undefined) return
+    const { organization_id: organizationId } = match
+    const subject = {
+      ...{ verified: report.result !== "fail", provider: EVENT_NAMES[provider] },
+      ...(organizationId !== undefined && { organizationId }),
+    }
+    await events.record([eventRow("vault.byok_key.verification_completed", ADMINISTRATOR, subject)])
+  }
+}
+
+type Checking = {
+  readonly provider: ProviderId
+  readonly parties: Parties
+  readonly isFirst: boolean
+  readonly run: (watching: Watching) => Promise<Outcome>
+  readonly pageOf: (results: Html) => Html | Promise<Html>
+}
+
+/** Where browsers reach this server. */
+export function originOf(context: Context, { url }: Pick<PortalOptions, "url">): string {
+  return new URL(url ?? context.req.url).origin
+}
+
+function offeredTo({ providers }: PortalTenant, { clouds }: PortalOptions): readonly ProviderId[] {
+  return PROVIDERS.filter(
+    (id) => clouds[id] !== undefined && (providers.length === 0 || providers.includes(id)),
+  )
+}
+
+function answer(context: Context, markup: Html, status: ContentfulStatusCode = 200) {
+  return context.html(markup, status)
+}
+
+function notFound(context: Context) {
+  return answer(context, notFoundPage(), 404)
+}
+
+function refused(context: Context, status: ContentfulStatusCode) {
+  const text =
+    "The request did not come from a page of this visit. Go back, load the page again, and try once more."
+  return answer(context, messagePage("This was refused", text), status)
+}
+
+function isSame(given: unknown, expected: string): boolean {
+  if (typeof given !== "string") return false
+  const [a, b] = [Buffer.from(given), Buffer.from(expected)]
+  return a.length === b.length && timingSafeEqual(a, b)
+}
+
+const COOKIE = "keyfold_portal"
+const LINES = "application/x-ndjson"
+const SERVER_FAULT = "The server could not do this; its operator has the details. Try again later."
+/** Nothing from elsewhere, nothing inline, in no frame. `same-origin`, for `no-referrer` would empty Origin. */
+const HEADERS = {
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+  "referrer-policy": "same-origin",
+  "x-content-type-options": "nosniff",
+  "cross-origin-opener-policy": "same-origin",
+  "cross-origin-resource-policy": "same-origin",
+}
+const ADMINISTRATOR = { id: "portal", name: "administrator", source: "admin_portal" } as const
+const EVENT_NAMES = {
+  "aws-kms": "AWS_KMS",
+  "azure-keyvault": "AZURE_KEY_VAULT",
+  "gcp-kms": "GCP_KMS",
+} as const
+/** Of one tenant; each is up to twelve requests to a KMS. */
+const CHECKS_A_MINUTE = 20
+/** A form of three fields. */
+const MAX_BODY_BYTES = 16 * 1024
+/** How long a page waits for a key, in milliseconds. */
+const HEALTH_MS = 4_000

@@ -1,0 +1,115 @@
+import { type Health, proofOf } from "@keyfold/byok"
+import type { Binding } from "@keyfold/router"
+import { html } from "hono/html"
+import type { KeyUsage, ProviderId } from "./clouds.ts"
+import { formToken, type Html, page, sentence, timeText } from "./layout.ts"
+import { CLOUD_NAMES, emptyResults } from "./wizard-pages.ts"
+
+export type StatusParts = {
+  readonly binding: Binding
+  /** Null where it was not asked: only a key in use is. */
+  readonly health: Health | null
+  readonly usage: KeyUsage | undefined
+  readonly session: string
+  /** Checks and outcome, where the key was checked just now. */
+  readonly results?: Html
+}
+
+/** How the tenant's key is, and what can be done with it. */
+export function statusPage({ binding, health, usage, session, results }: StatusParts): Html {
+  const { provider, keyId, state, canaries } = binding
+  const isActive = state === "active"
+  const row = (name: string, value: Html | string) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`
+  return page(
+    isActive ? "Your key is in use" : "Your key is disabled here",
+    html`${
+      health === null || health.state === "healthy"
+        ? ""
+        : html`<section class="outcome bad" aria-label="Now"><h2>${HEALTH[health.state]}</h2>
+<p>${sentence(health.message)}</p>${health.fix === null ? "" : html`<p class="fix">${sentence(health.fix)}</p>`}</section>`
+    }
+<section aria-labelledby="facts"><h2 id="facts">Status</h2><dl>
+${row("Now", health === null ? "not asked: nothing uses it" : HEALTH[health.state])}
+${row("Key", html`<code>${keyId}</code>`)}
+${row("Cloud", CLOUD_NAMES[provider as ProviderId] ?? provider)}
+${row("Last full check", timeText(proofOf(binding)?.madeAt))}
+${row("Protects data with", pairsOf(binding))}
+${binding.history.length === 0 ? "" : row("Former keys that may still be needed", String(binding.history.length))}
+</dl></section>
+${usage === undefined ? "" : usagePart(binding, usage)}
+<section aria-labelledby="rotation"><h2 id="rotation">Rotation</h2>
+<p>${ROTATION[provider as ProviderId] ?? ""}</p>
+<p>Checked versions of this key: ${canaries.filter((each) => each.keyId === keyId).length}.</p>
+<p><a href="/portal/setup">Use another key</a></p></section>
+${isActive ? checkPart(session, results) : enablePart(session)}
+${
+  isActive
+    ? html`<section aria-labelledby="end-use"><h2 id="end-use">Stop its use</h2>
+<p>You can shut your data here, without a word to your cloud. Nobody can read it then, you included.</p>
+<p><a class="button danger" href="/portal/disable">Disable the key here…</a></p></section>`
+    : ""
+}`,
+    { session },
+  )
+}
+
+/** What becomes unreadable, before it does. */
+export function disablePage({ keyId }: Binding, match: Html, objects: number, session: string): Html {
+  const many = objects >= MAX_COUNTED ? `${MAX_COUNTED.toLocaleString("en")} or more` : String(objects)
+  return page(
+    "Disable your key here?",
+    html`<section class="outcome bad" aria-labelledby="warning"><h2 id="warning">Everything under this key becomes unreadable</h2>
+<p>Whatever is stored here with ${match} can then be neither read nor written, by you or by us: <strong>${many} ${objects === 1 ? "object" : "objects"}</strong>,
+and whatever else our application keeps encrypted under these pairs. What uses it fails at once.</p>
+<p>Nothing is deleted. It opens again when you enable the key here, as long as the key itself is there: never delete
+<code>${keyId}</code> in your cloud while data is under it.</p></section>
+<form method="post" action="/portal/disable">${formToken(session)}
+<p><label><input type="checkbox" name="understood" value="yes" required> I understand that this data becomes unreadable.</label></p>
+<button class="danger">Disable the key here</button> <a href="/portal">Keep it in use</a></form>`,
+    { session },
+  )
+}
+
+/** The pairs of a binding, for its own administrator. */
+export function pairsOf({ match }: Pick<Binding, "match">): Html {
+  return html`${Object.entries(match).map(([name, value], i) => html`${i === 0 ? "" : ", "}<code>${name}=${value}</code>`)}`
+}
+
+function usagePart({ provider, keyId }: Binding, usage: KeyUsage): Html {
+  const { wraps, unwraps, refused, lastUsedAt } = usage.of(provider, keyId)
+  return html`<section aria-labelledby="usage"><h2 id="usage">Use</h2><dl>
+<div><dt>Encryptions</dt><dd>${wraps}</dd></div>
+<div><dt>Decryptions</dt><dd>${unwraps}</dd></div>
+<div><dt>Refused or failed</dt><dd>${refused}</dd></div>
+<div><dt>Last use</dt><dd>${timeText(lastUsedAt)}</dd></div></dl>
+<p class="hint">By this server, since ${timeText(usage.since)}. Your cloud's own log has every call.</p></section>`
+}
+
+function checkPart(session: string, results: Html | undefined): Html {
+  return html`<section aria-labelledby="check"><h2 id="check">Check it again</h2>
+<form method="post" action="/portal/check" data-live>${formToken(session)}<button>Check the key now</button></form>
+<div id="results">${results ?? emptyResults()}</div></section>`
+}
+
+function enablePart(session: string): Html {
+  return html`<section aria-labelledby="enable"><h2 id="enable">Use it again</h2>
+<p>Data under this key cannot be read or written now.</p>
+<form method="post" action="/portal/enable">${formToken(session)}<button>Enable the key here</button></form></section>`
+}
+
+/** Objects are counted up to here. */
+export const MAX_COUNTED = 1000
+const HEALTH: Readonly<Record<Health["state"], string>> = {
+  healthy: "It works",
+  revoked: "It refuses: the data under it is shut",
+  unreachable: "Its cloud cannot be reached",
+  unknown: "Something is wrong with it",
+}
+const ROTATION: Readonly<Record<ProviderId, string>> = {
+  "aws-kms":
+    "Turn on automatic rotation in KMS. Nothing changes here, and what was encrypted before still opens.",
+  "azure-keyvault":
+    "A new version of the key is used once you set it up here, by Use another key. Keep the former version enabled until our sweep has moved the data.",
+  "gcp-kms":
+    "Give the key a rotation period. New versions are used by themselves; keep former ones enabled until our sweep has moved the data.",
+}
