@@ -2,7 +2,7 @@ import type { KeyContext } from "@keyfold/core"
 import type { Binding, ChangeOptions } from "@keyfold/router"
 import { readBindings, writeBindings } from "./bindings-file.ts"
 import { printable } from "./failure.ts"
-import { type HomeOptions, withLockedHome } from "./home.ts"
+import { type Home, type HomeOptions, whileHomeLocked, withLockedHome } from "./home.ts"
 
 /** The bindings of a locked home, for one change of them. */
 export type BindingsAtHand = {
@@ -17,16 +17,29 @@ export async function changeBindings(
   options: HomeOptions,
   work: (atHand: BindingsAtHand) => Promise<Binding>,
 ): Promise<Binding> {
-  return withLockedHome(options, async ({ paths, managed }) => {
-    const bindings = await readBindings(paths)
-    let current = bindings
-    const save = async (saved: Binding) => {
-      const known = current.some(({ id }) => id === saved.id)
-      current = known ? current.map((each) => (each.id === saved.id ? saved : each)) : [...current, saved]
-      await writeBindings(paths, current)
-    }
-    return work({ bindings, change: { managed, save } })
-  })
+  return withLockedHome(options, (home) => changeHeld(home, work))
+}
+
+/** The same of a home that is open already. */
+export async function changeBindingsOf(
+  home: Pick<Home, "paths" | "managed">,
+  work: (atHand: BindingsAtHand) => Promise<Binding>,
+): Promise<Binding> {
+  return whileHomeLocked({ home: home.paths.folder }, () => changeHeld(home, work))
+}
+
+async function changeHeld(
+  { paths, managed }: Pick<Home, "paths" | "managed">,
+  work: (atHand: BindingsAtHand) => Promise<Binding>,
+): Promise<Binding> {
+  const bindings = await readBindings(paths)
+  let current = bindings
+  const save = async (saved: Binding) => {
+    const known = current.some(({ id }) => id === saved.id)
+    current = known ? current.map((each) => (each.id === saved.id ? saved : each)) : [...current, saved]
+    await writeBindings(paths, current)
+  }
+  return work({ bindings, change: { managed, save } })
 }
 
 export function isSameMatch(a: KeyContext, b: KeyContext): boolean {

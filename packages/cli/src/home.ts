@@ -5,7 +5,7 @@ import { join } from "node:path"
 import { createKeyfold, type Keyfold, KeyfoldError, type KeyfoldOptions } from "@keyfold/core"
 import type { ManagedProvider, ManagedProviderOptions, RootKey } from "@keyfold/kek-managed"
 import { createBindings, readBindings } from "./bindings-file.ts"
-import { createClouds } from "./clouds.ts"
+import { type Clouds, createClouds } from "./clouds.ts"
 import { createOnce } from "./create-once.ts"
 import { fileFailure } from "./failure.ts"
 import { pathOf, syncFolder } from "./files.ts"
@@ -33,6 +33,8 @@ export type Home = {
   readonly environment: string
   readonly managed: ManagedProvider
   readonly keyfold: Keyfold
+  /** Those of its bindings. */
+  readonly clouds: Clouds
   readonly close: () => Promise<void>
 }
 
@@ -200,6 +202,7 @@ async function routed(
     environment: managed.environment,
     managed,
     keyfold: createKeyfold({ router, ...(onEvent !== undefined && { onEvent }) }),
+    clouds,
     async close() {
       try {
         await clouds.close()

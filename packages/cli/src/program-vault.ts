@@ -1,5 +1,6 @@
-import type { Command } from "commander"
-import { context, onlyPairs, withExamples, withHomeOptions } from "./options.ts"
+import { type Command, Option } from "commander"
+import { context, home, json, onlyPairs, withExamples, withHomeOptions } from "./options.ts"
+import { match } from "./program-bindings.ts"
 
 export function addServeCommand(program: Command): void {
   const serve = program
@@ -18,6 +19,7 @@ export function addServeCommand(program: Command): void {
     .option("--insecure-http", "allow plain HTTP at an address that other machines reach")
     .option("--rate-limit <n>", "requests a minute of one API key, 0 for no limit", "60000")
     .option("--recovery-days <days>", "how long a deleted object can be had back", "30")
+    .option("--portal <file>", "serve the admin portal to the clouds that this file names, TOML")
     .option("--log", "print a line of JSON on standard error for each request")
     .action(async (options) => (await import("./commands/serve.ts")).serve(options))
   withExamples(
@@ -25,6 +27,31 @@ export function addServeCommand(program: Command): void {
     "keyfold serve",
     "keyfold serve --port 0 --json",
     "keyfold serve --postgres postgres://keyfold@db.example/keyfold?sslmode=verify-full",
+  )
+}
+
+export function addPortalCommands(portal: Command): void {
+  const link = portal
+    .command("link")
+    .description("make a link with which a tenant's administrator sets up, or looks after, its own key")
+    .addOption(match().makeOptionMandatory())
+    .addOption(
+      new Option(
+        "--provider <provider...>",
+        "clouds to choose from (default: all that the portal has)",
+      ).choices(["aws-kms", "azure-keyvault", "gcp-kms"]),
+    )
+    .option("--owner <name>", "whose key it is; a key serves one owner (default: the match)")
+    .option("--expected-region <region>", "where the key must be")
+    .option("--expires <time>", "how long it can be opened, such as 30m, 12h, at most 30d", "7d")
+    .option("--url <url>", "where browsers reach keyfold serve --portal", "http://127.0.0.1:4000")
+    .addOption(home())
+    .addOption(json())
+    .action(async (options) => (await import("./commands/portal.ts")).link(options))
+  withExamples(
+    link,
+    "keyfold portal link --match organization_id=org_1 --url https://vault.example.com",
+    "keyfold portal link --match organization_id=org_1 --provider aws-kms --expires 12h --json",
   )
 }
 

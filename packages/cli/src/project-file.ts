@@ -4,6 +4,7 @@ import { dirname, join } from "node:path"
 import { type KeyContext, KeyfoldError, parseContext } from "@keyfold/core"
 import { fileFailure } from "./failure.ts"
 import { isSlotName } from "./slot-name.ts"
+import { parseToml } from "./toml.ts"
 
 /** What a committed `.keyfold.toml` says of the processes of its folder; never a value. */
 export type Project = {
@@ -62,17 +63,6 @@ function contextIn(path: string, context: unknown) {
     return parseContext(context as KeyContext)
   } catch (error) {
     throw invalid(path, `[context] is no key context: ${(error as KeyfoldError).message}`)
-  }
-}
-
-/** The parser's own message quotes the lines. */
-async function parseToml(path: string, text: string): Promise<Readonly<Record<string, unknown>>> {
-  const { parse, TomlError } = await import("smol-toml")
-  try {
-    return parse(text)
-  } catch (error) {
-    if (!(error instanceof TomlError)) throw error
-    throw invalid(path, `it is not TOML in line ${error.line}, column ${error.column}`)
   }
 }
 

@@ -1,12 +1,13 @@
 import { readFile } from "node:fs/promises"
 import { KeyfoldError } from "@keyfold/core"
 import type { ManagedKekEvent } from "@keyfold/kek-managed"
-import type { Metrics } from "@keyfold/server"
+import type { KeyUsage, Metrics } from "@keyfold/server"
 import { fileFailure, untilSignal } from "../failure.ts"
 import { pathOf } from "../files.ts"
 import { type Home, type HomeOptions, makeMissingHome, withHome } from "../home.ts"
 import { readConfig } from "../home-config.ts"
 import { wholeNumber } from "../options.ts"
+import { type PortalSettings, portalOver, readPortalFile } from "../portal-file.ts"
 import { openVaultStore } from "../stores.ts"
 import { portOf } from "./emulate.ts"
 
@@ -19,8 +20,19 @@ type Options = HomeOptions & {
   insecureHttp?: true
   rateLimit: string
   recoveryDays: string
+  portal?: string
   log?: true
   json?: true
+}
+
+type Settings = {
+  readonly port: number
+  readonly requestsPerMinute: number
+  readonly recoveryDays: number
+  readonly tls: Tls | undefined
+  readonly portal: PortalSettings | undefined
+  readonly metrics: Metrics
+  readonly usage: KeyUsage
 }
 
 type Tls = { readonly cert: string; readonly key: string }
@@ -32,10 +44,12 @@ export async function serve(options: Options): Promise<void> {
     requestsPerMinute: wholeNumber(options.rateLimit, "--rate-limit"),
     recoveryDays: wholeNumber(options.recoveryDays, "--recovery-days"),
     tls: await tlsOf(options),
+    portal: options.portal === undefined ? undefined : await readPortalFile(options.portal),
   }
   await makeMissingHome(options)
-  const { createMetrics } = await import("@keyfold/server")
+  const { countKeyUsage, createMetrics } = await import("@keyfold/server")
   const metrics = createMetrics()
+  const usage = countKeyUsage()
   // Opening a home can destroy what is due: kept until the vault, which opens later, can write it down.
   const early: ManagedKekEvent[] = []
   let tell = (event: ManagedKekEvent): void => void early.push(event)
@@ -43,19 +57,22 @@ export async function serve(options: Options): Promise<void> {
     tell = listener
     early.forEach(listener)
   }
-  await withHome(options, (home) => serveHome(home, options, settings, metrics, hearKeks), {
-    onEvent: metrics.onKeyfoldEvent,
+  await withHome(options, (home) => serveHome(home, options, { ...settings, metrics, usage }, hearKeks), {
+    onEvent(event) {
+      metrics.onKeyfoldEvent(event)
+      usage.onKeyfoldEvent(event)
+    },
     onKekEvent: (event) => tell(event),
   })
 }
 
 async function serveHome(
-  { paths, environment, keyfold }: Home,
+  home: Home,
   { host, insecureHttp, log, json }: Options,
-  settings: { port: number; requestsPerMinute: number; recoveryDays: number; tls: Tls | undefined },
-  metrics: Metrics,
+  settings: Settings,
   hearKeks: (listener: (event: ManagedKekEvent) => void) => void,
 ): Promise<void> {
+  const { paths, environment, keyfold } = home
   const { EventBuffer, eventRow } = await import("@keyfold/vault")
   const { createApiKey, createApp, listen, startUpkeep } = await import("@keyfold/server")
   const config = await readConfig(paths)
@@ -74,10 +91,12 @@ async function serveHome(
   try {
     const { text: apiKey, key } = createApiKey("keyfold serve")
     const environmentId = `environment_${environment}`
-    const { requestsPerMinute, port: wanted, tls } = settings
+    const { requestsPerMinute, port: wanted, tls, metrics } = settings
+    const portal = settings.portal && portalOver(settings.portal, home, settings.usage)
     const app = createApp({
       ...{ keyfold, store, events, apiKeys: [key], environmentId, requestsPerMinute, metrics },
       onError: onFailure,
+      ...(portal !== undefined && { portal }),
       ...(log && { onRequest: (request) => console.error(JSON.stringify(request)) }),
     })
     const stopped = untilSignal()
