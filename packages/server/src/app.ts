@@ -135,7 +135,7 @@ export function createApp(options: ServerOptions): Hono<Env> {
       },
     }),
   )
-  addObjectRoutes(app, environmentId)
+  addObjectRoutes(app, environmentId, store)
   addKeyRoutes(app)
   addEventRoutes(app, store)
   if (portal !== undefined) {

@@ -47,6 +47,7 @@ export function failureOf(error: unknown): Failure {
 const VAULT_STATUS: Readonly<Record<VaultErrorCode, number>> = {
   NOT_FOUND: 404,
   NAME_TAKEN: 409,
+  ID_TAKEN: 409,
   VERSION_CONFLICT: 409,
   CONTEXT_MISMATCH: 409,
   OUT_OF_SCOPE: 403,

@@ -1,14 +1,14 @@
-import type { Details } from "@keyfold/vault"
+import { type Details, VaultError, type VaultStore } from "@keyfold/vault"
 import type { Hono } from "hono"
 import { vaultFor } from "./allowed.ts"
 import type { Env } from "./app.ts"
-import { type IdempotentAnswer, IdempotentAnswers } from "./idempotency.ts"
+import { RequestError } from "./failure.ts"
+import { idOfKey } from "./idempotency.ts"
 import { bodyOf, createBody, deleteQuery, listQuery, queryOf, updateBody } from "./requests.ts"
 import { base64, isoTime, keyIdText } from "./wire.ts"
 
 /** The eight endpoints under /vault/v1/kv. */
-export function addObjectRoutes(app: Hono<Env>, environmentId: string): void {
-  const answers = new IdempotentAnswers()
+export function addObjectRoutes(app: Hono<Env>, environmentId: string, store: VaultStore): void {
   const metadata = (object: Details) => ({
     id: object.id,
     environment_id: environmentId,
@@ -23,12 +23,14 @@ export function addObjectRoutes(app: Hono<Env>, environmentId: string): void {
   app.post("/vault/v1/kv", async (context) => {
     const vault = vaultFor(context, "write")
     const { name, value, key_context } = await bodyOf(context, createBody, 422)
-    const create = async (): Promise<IdempotentAnswer> =>
-      metadata(await vault.create(name, key_context, value))
     const key = context.req.header("idempotency-key")
-    if (key === undefined) return context.json(await create(), 201)
-    const owner = context.get("apiKey").id
-    return context.json(await answers.once(owner, key, [name, value, key_context], create), 201)
+    if (key === undefined) return context.json(metadata(await vault.create(name, key_context, value)), 201)
+    const id = await idOfKey(store, context.get("apiKey").id, key)
+    const created = await vault.createOnce(id, name, key_context, value).catch((error: unknown) => {
+      const isOther = error instanceof VaultError && error.code === "ID_TAKEN"
+      throw isOther ? new RequestError(422, "idempotency_key_reused", REUSED) : error
+    })
+    return context.json(metadata(created), 201)
   })
   app.get("/vault/v1/kv", async (context) => {
     const { objects, before, after } = await vaultFor(context, "list").list(queryOf(context, listQuery))
@@ -79,3 +81,5 @@ export function addObjectRoutes(app: Hono<Env>, environmentId: string): void {
 function textOf(value: string | Uint8Array): string {
   return typeof value === "string" ? value : base64(value)
 }
+
+const REUSED = "this idempotency key was used for another request"

@@ -1,6 +1,6 @@
 import { type KeyContext, KeyfoldError } from "@keyfold/core"
 import type { Value } from "./object-cipher.ts"
-import { equalContexts, type Vault } from "./vault.ts"
+import { equalContexts, equalValues, type Vault } from "./vault.ts"
 import { VaultError } from "./vault-error.ts"
 
 /** The current value of an object on its way from one vault to another. */
@@ -65,7 +65,7 @@ async function importOne(
   }
   if (!equalContexts(there.context, context)) return "conflicting"
   const { value: before } = await vault.read(there.id)
-  if (isEqual(before, value)) return "kept"
+  if (equalValues(before, value)) return "kept"
   await vault.update(there.id, value, there.versionId)
   return "updated"
 }
@@ -149,10 +149,6 @@ function parse(line: string): Record<string, unknown> {
     // Not as its cause: the parser's message would quote a value.
     throw noArchive()
   }
-}
-
-function isEqual(a: Value, b: Value): boolean {
-  return typeof a === "string" || typeof b === "string" ? a === b : Buffer.compare(a, b) === 0
 }
 
 const encodeLine = (entry: object) => new Uint8Array(Buffer.from(`${JSON.stringify(entry)}\n`))

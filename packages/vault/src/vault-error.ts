@@ -2,6 +2,7 @@
 export type VaultErrorCode =
   | "NOT_FOUND"
   | "NAME_TAKEN"
+  | "ID_TAKEN"
   | "VERSION_CONFLICT"
   | "CONTEXT_MISMATCH"
   | "OUT_OF_SCOPE"
@@ -20,6 +21,7 @@ export class VaultError extends Error {
 const MESSAGES: Record<VaultErrorCode, string> = {
   NOT_FOUND: "there is no such object or version",
   NAME_TAKEN: "another object has this name: choose a new one, or delete that object first",
+  ID_TAKEN: "this id was used for another object: choose a new one",
   VERSION_CONFLICT: "the object has another current version by now: read it again and decide anew",
   CONTEXT_MISMATCH: "the object was written under another key context than the one that was expected",
   OUT_OF_SCOPE: "this caller may not use that key context: its scope names the pairs that it must have",

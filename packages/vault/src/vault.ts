@@ -149,22 +149,55 @@ export function createVault(options: VaultOptions) {
     return versions.length
   }
 
+  const create = async (id: string, name: string, context: KeyContext, value: Value): Promise<Details> => {
+    checkName(name)
+    const { object } = parseContext(context)
+    checkScope(object)
+    const version = await sealVersion(keyfold, id, object, value, actor)
+    const { versionId, createdAt } = version
+    const text = JSON.stringify(object)
+    const row = {
+      ...{ id, name, context: text, versionId, createdAt, updatedAt: createdAt, deletedAt: 0 },
+    }
+    const details = detailed(row, version)
+    settle(await store.insert(row, version, event("vault.data.created", about(details))))
+    return details
+  }
+  /** The first version of an object, if it is what this caller would have made. */
+  const repeated = async (
+    row: ObjectRow,
+    name: string,
+    context: KeyContext,
+    value: Value,
+  ): Promise<Details> => {
+    const first = (await store.versions(row.id)).at(-1)
+    const version = first && (await store.version(row.id, first.versionId))
+    if (!visible(row) || version === undefined) throw new VaultError("ID_TAKEN")
+    if (row.name !== name || !equalContexts(contextOf(row), context)) throw new VaultError("ID_TAKEN")
+    const before = await openVersion(keyfold, row.id, version.versionId, contextOf(row), version)
+    if (!equalValues(before, value)) throw new VaultError("ID_TAKEN")
+    return detailed({ ...row, updatedAt: version.createdAt }, version)
+  }
+
   return {
     /** Adds an object. A name is unique among the living. Rejects with `NAME_TAKEN` where it is not. */
-    async create(name: string, context: KeyContext, value: Value): Promise<Details> {
-      checkName(name)
-      const { object } = parseContext(context)
-      checkScope(object)
-      const id = randomUUID()
-      const version = await sealVersion(keyfold, id, object, value, actor)
-      const { versionId, createdAt } = version
-      const text = JSON.stringify(object)
-      const row = {
-        ...{ id, name, context: text, versionId, createdAt, updatedAt: createdAt, deletedAt: 0 },
+    create: (name: string, context: KeyContext, value: Value): Promise<Details> =>
+      create(randomUUID(), name, context, value),
+    /**
+     * The same under an id of the caller's, a random UUID, so that a call which is made again gives what the first one
+     * made. Rejects with `ID_TAKEN` where that was something else.
+     */
+    async createOnce(id: string, name: string, context: KeyContext, value: Value): Promise<Details> {
+      const row = await store.byId(id)
+      if (row !== undefined) return repeated(row, name, context, value)
+      try {
+        return await create(id, name, context, value)
+      } catch (error) {
+        // Another call with the same id was quicker.
+        const made = await store.byId(id)
+        if (made === undefined) throw error
+        return repeated(made, name, context, value)
       }
-      const details = detailed(row, version)
-      settle(await store.insert(row, version, event("vault.data.created", about(details))))
-      return details
     },
     /** The current value. */
     read: async (id: string, how: ReadOptions = {}): Promise<VaultObject> => read(await alive(id), how),
@@ -289,6 +322,11 @@ function contextOf(row: ObjectRow): KeyContext {
     // Not as its cause: the parser's message would quote the context.
     throw new KeyfoldError("STORE_CORRUPT", "the context of an object is damaged: restore it from a backup")
   }
+}
+
+/** Whether two values are the same, and of the same kind. */
+export function equalValues(a: Value, b: Value): boolean {
+  return typeof a === "string" || typeof b === "string" ? a === b : Buffer.compare(a, b) === 0
 }
 
 export function equalContexts(a: KeyContext, b: KeyContext): boolean {
