@@ -21,10 +21,10 @@ describe("over one PostgreSQL", () => {
     servers.push(server)
     const { value: line } = await createInterface(server.stdout)[Symbol.asyncIterator]().next()
     const { url, apiKey } = JSON.parse(line as string)
-    return async (method: string, route: string, body?: unknown) => {
+    return async (method: string, route: string, body?: unknown, key = apiKey, headers = {}) => {
       const response = await fetch(url + route, {
         method,
-        headers: { authorization: `Bearer ${apiKey}`, "content-type": "application/json" },
+        headers: { authorization: `Bearer ${key}`, "content-type": "application/json", ...headers },
         ...(body !== undefined && { body: JSON.stringify(body) }),
       })
       return { status: response.status, body: (await response.json()) as Record<string, string> }
@@ -75,6 +75,15 @@ describe("over one PostgreSQL", () => {
     expect(json(await run(["vault", "rewrap", "--json"]))).toMatchObject({ done: 2, failed: {} })
     const { apiKey, id } = json(await run(["api-key", "create", "shared", ...other, "--json"]))
     expect(json(await run(["api-key", "list", "--json"])).apiKeys).toMatchObject([{ id }])
+    // A create that is sent again, to another server too, makes one object.
+    const again = { name: "sent again", value: "v", key_context }
+    const sent = await Promise.all(
+      Array.from({ length: 8 }, (_, i) =>
+        (i % 2 ? one : two)("POST", "/vault/v1/kv", again, apiKey, { "idempotency-key": "k" }),
+      ),
+    )
+    expect(sent.map(({ status }) => status)).toEqual(Array(8).fill(201))
+    expect(new Set(sent.map(({ body }) => body.id)).size).toBe(1)
     expect(json(await run(["vault", "audit", "--json"])).events).toBeGreaterThan(3)
     expect((await run(["vault", "purge", ...other])).code).toBe(0)
     expect((await run(["doctor", "--json"])).code).toBe(0)
