@@ -15,6 +15,7 @@ const EXPECTED_REASONS: readonly RegExp[] = [
   /^no script command/, // a Debian tool, which is a terminal for tests
   /^no PostgreSQL for this platform/,
   /^no \/proc/, // what a process shows of itself, on Linux
+  /^no Chromium from npm/, // for this platform
 ]
 
 const reporter: Reporter & { modules: readonly TestModule[] } = {

@@ -12,10 +12,10 @@ export type Parties = {
 
 /** One check of a list, with its fix beside a failure. */
 export function checkItem(check: Check, parties: Parties): Html {
-  const { id, status, region, message, reason } = check
+  const { id, status, message, reason } = check
   const [mark, word] = STATUSES[status]
   return html`<li class="check ${status}" data-check="${id}" data-reason="${reason}"><span class="mark" aria-hidden="true">${mark}</span>
-<div><p><strong>${TITLES[id]}${region === null ? "" : ` (${region})`}</strong> <span class="word">${word}</span></p>
+<div><p><strong>${titleOf(check)}</strong> <span class="word">${word}</span></p>
 <p>${sentence(message)}</p>${fixOf(check, parties)}</div></li>`
 }
 
@@ -49,14 +49,24 @@ function outcome(kind: "good" | "bad", title: string, body: Html): Html {
 <h2 id="outcome-title">${title}</h2>${body}</section>`
 }
 
-function fixOf({ status, fix, side, action, policy, propagationSeconds }: Check, parties: Parties): Html {
+function fixOf(
+  { id, region, status, fix, side, action, policy, propagationSeconds }: Check,
+  parties: Parties,
+): Html {
   if (status === "pass" || fix === null) return html``
   const whose = side === null ? "" : html` <span class="whose">${whoMends(side, parties)}</span>`
   const denied = action === null ? "" : html`<p>Denied: <code>${action}</code></p>`
-  const text = policy === null ? "" : html`<p>Add:</p>${copyable(`Policy for ${action}`, policy)}`
+  const text =
+    policy === null
+      ? ""
+      : html`<p>Add:</p>${copyable(`${titleOf({ id, region })}: policy for ${action}`, policy)}`
   const wait =
     propagationSeconds === null ? "" : html`<p>It can take ${propagationSeconds / 60} minutes to be seen.</p>`
   return html`<p class="fix"><strong>What to do:</strong> ${sentence(fix)}${whose}</p>${denied}${text}${wait}`
+}
+
+function titleOf({ id, region }: Pick<Check, "id" | "region">): string {
+  return region === null ? TITLES[id] : `${TITLES[id]} (${region})`
 }
 
 function whoMends(side: NonNullable<Check["side"]>, { roleArn, principal }: Parties): string {

@@ -54,15 +54,25 @@ ${
 }
 
 /** What becomes unreadable, before it does. */
-export function disablePage({ keyId }: Binding, match: Html, objects: number, session: string): Html {
-  const many = objects >= MAX_COUNTED ? `${MAX_COUNTED.toLocaleString("en")} or more` : String(objects)
+export function disablePage(
+  { keyId, history }: Binding,
+  match: Html,
+  objects: number,
+  session: string,
+): Html {
+  const many =
+    objects >= MAX_COUNTED
+      ? `${MAX_COUNTED.toLocaleString("en")} objects or more`
+      : `${objects} ${objects === 1 ? "object" : "objects"}`
+  const former = history.length === 0 ? "" : " What our sweep has not moved off former keys yet still opens."
   return page(
     "Disable your key here?",
     html`<section class="outcome bad" aria-labelledby="warning"><h2 id="warning">Everything under this key becomes unreadable</h2>
-<p>Whatever is stored here with ${match} can then be neither read nor written, by you or by us: <strong>${many} ${objects === 1 ? "object" : "objects"}</strong>,
-and whatever else our application keeps encrypted under these pairs. What uses it fails at once.</p>
-<p>Nothing is deleted. It opens again when you enable the key here, as long as the key itself is there: never delete
-<code>${keyId}</code> in your cloud while data is under it.</p></section>
+<p>What is encrypted under <code>${keyId}</code> can then not be read, by you or by us, and nothing new can be written with
+${match}. <strong>${many}</strong> here have these pairs, and our application may keep more data under them elsewhere. Whatever uses it fails at
+once.${former}</p>
+<p>Nothing is deleted. It opens again when you enable the key here, as long as the key itself is there: never delete it in
+your cloud while data is under it.</p></section>
 <form method="post" action="/portal/disable">${formToken(session)}
 <p><label><input type="checkbox" name="understood" value="yes" required> I understand that this data becomes unreadable.</label></p>
 <button class="danger">Disable the key here</button> <a href="/portal">Keep it in use</a></form>`,
