@@ -320,7 +320,7 @@ describe("bad input", () => {
     writeFileSync(path("lost/keks.db"), "not a database at all".repeat(300))
     const { code, stderr } = keyfold(["decrypt", ...pair, "--home", "lost"], { input: sealed })
     expect([code, error(stderr)]).toEqual([5, "STORE_CORRUPT"])
-    writeFileSync(path("lost/config.json"), '{"version":2}')
+    writeFileSync(path("lost/config.json"), '{"version":3}')
     expect(error(keyfold(["decrypt", ...pair, "--home", "lost"], { input: sealed }).stderr)).toBe(
       "UNSUPPORTED_VERSION",
     )
