@@ -2,8 +2,10 @@
  * `pnpm test [filters and options of vitest…]`: every test of the workspace, and then one line that says how many ran,
  * how many did not, and why. In CI a test that did not run for a reason which is not expected is a failure.
  */
+import { join } from "node:path"
 import type { Reporter, TestModule } from "vitest/node"
 import { parseCLI, startVitest } from "vitest/node"
+import { root } from "./workspace.ts"
 
 /** Reasons a test may give for not running in CI: what a machine can lack that the project cannot install. */
 const EXPECTED_REASONS: readonly RegExp[] = [
@@ -24,6 +26,9 @@ const reporter: Reporter & { modules: readonly TestModule[] } = {
     this.modules = modules
   },
 }
+
+// Tests start the command hundreds of times: its compiled modules are kept between them, which takes two thirds off each.
+process.env.NODE_COMPILE_CACHE ??= join(root, "node_modules/.cache/node-compile")
 
 const { filter, options } = parseCLI(["vitest", "run", ...process.argv.slice(2)])
 const vitest = await startVitest("test", filter, { ...options, reporters: ["default", reporter] })
