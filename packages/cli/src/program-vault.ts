@@ -20,6 +20,11 @@ export function addServeCommand(program: Command): void {
     .option("--rate-limit <n>", "requests a minute of one API key, 0 for no limit", "60000")
     .option("--recovery-days <days>", "how long a deleted object can be had back", "30")
     .option("--portal <file>", "serve the admin portal to the clouds that this file names, TOML")
+    .option(
+      "--check-keys <seconds>",
+      "how often customers' keys are asked whether they still open, 0 for never",
+      "300",
+    )
     .option("--log", "print a line of JSON on standard error for each request")
     .action(async (options) => (await import("./commands/serve.ts")).serve(options))
   withExamples(

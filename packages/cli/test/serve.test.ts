@@ -1,9 +1,10 @@
 /** `keyfold serve`, in a process of its own, with the SDK of WorkOS and with requests by hand. */
 import { readdirSync, readFileSync, statSync } from "node:fs"
+import { startAwsEmulator } from "@keyfold/provider-testkit/aws"
 import { describe, expect, test } from "vitest"
 import { ended, workshop } from "./cli.ts"
 
-const { start, run, path } = workshop()
+const { start, run, path, env } = workshop()
 const key_context = { organization_id: "org_canary" }
 
 async function serving(...args: string[]) {
@@ -76,4 +77,64 @@ describe("refuses", () => {
     const reply = await run(["serve", ...args], { env: { KEYFOLD_HOME: path("none") } })
     expect([reply.code, reply.stderr]).toEqual([code, expect.stringMatching(/error INVALID_ARGUMENT: /)])
   })
+})
+
+test("a customer's key that is shut, opened, validated or removed is an event", {
+  timeout: 60_000,
+}, async () => {
+  const aws = await startAwsEmulator()
+  Object.assign(env, {
+    AWS_ACCESS_KEY_ID: aws.credentials.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: aws.credentials.secretAccessKey,
+  })
+  const home = ["--home", path("watched")]
+  const keyId = aws.createKey()
+  const match = ["--match", "organization_id=org_watched"]
+  expect((await run(["init", ...home])).code).toBe(0)
+  const add = [
+    "binding",
+    "add",
+    ...home,
+    ...match,
+    "--provider",
+    "aws-kms",
+    "--key-id",
+    keyId,
+    "--endpoint",
+    aws.url,
+  ]
+  expect((await run(add)).code).toBe(0)
+  const { printed, server, done } = await serving("--json", "--check-keys", "1", ...home)
+  const { url, apiKey } = JSON.parse(printed)
+  const events = async () => {
+    const query =
+      "/events?limit=100&order=asc&events=vault.byok_key.verification_completed,vault.byok_key.deleted"
+    const response = await fetch(url + query, { headers: { authorization: `Bearer ${apiKey}` } })
+    const { data } = (await response.json()) as { data: { event: string; data: Record<string, unknown> }[] }
+    return data.map(({ event, data }) => {
+      expect(data).toMatchObject({ organization_id: "org_watched", key_provider: "AWS_KMS" })
+      return [event.replace("vault.byok_key.", ""), data.verified]
+    })
+  }
+  const seen = (expected: unknown) => expect.poll(events, { timeout: 20_000 }).toEqual(expected)
+  aws.setState(keyId, "Disabled")
+  await seen([["verification_completed", false]])
+  aws.setState(keyId, "Enabled")
+  await seen([
+    ["verification_completed", false],
+    ["verification_completed", true],
+  ])
+  expect((await run(["byok", "validate", ...home, ...match])).code).toBe(0)
+  expect((await run(["binding", "remove", ...home, ...match])).code).toBe(0)
+  await seen([
+    ["verification_completed", false],
+    ["verification_completed", true],
+    ["verification_completed", true],
+    ["deleted", undefined],
+  ])
+  server.kill("SIGTERM")
+  const { stderr } = await done
+  expect(stderr).toMatch(/"state":"revoked","reason":"KEY_DISABLED"/)
+  expect(stderr).not.toContain("org_watched")
+  await aws.close()
 })

@@ -2,6 +2,7 @@ import { KeyfoldError } from "@keyfold/core"
 import type { Binding } from "@keyfold/router"
 import { type BindingsAtHand, changeBindings, factsOf, isSameMatch, matchText } from "../bindings.ts"
 import { readBindings } from "../bindings-file.ts"
+import { recordByok } from "../byok-events.ts"
 import { contextOf } from "../context.ts"
 import { printable } from "../failure.ts"
 import { existingHome, type HomeOptions } from "../home.ts"
@@ -29,6 +30,7 @@ type RemoveOptions = HomeOptions & { match?: string[]; id?: string; json?: true 
 export async function remove(options: RemoveOptions): Promise<void> {
   const { removeBinding } = await import("@keyfold/router")
   const removed = await changed(options, ({ change }, found) => removeBinding(found, change))
+  await recordByok(options, "vault.byok_key.deleted", removed)
   if (options.json) return console.log(JSON.stringify(factsOf(removed)))
   const pairs = Object.keys(removed.match).length
   const next = pairs === 1 ? "The pair gets a new managed KEK" : "The pairs go back to their managed KEKs"

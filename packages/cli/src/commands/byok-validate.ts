@@ -4,6 +4,7 @@ import { KeyfoldError } from "@keyfold/core"
 import type { Binding } from "@keyfold/router"
 import { isSameMatch } from "../bindings.ts"
 import { readBindings, writeBindings } from "../bindings-file.ts"
+import { recordByok } from "../byok-events.ts"
 import { cmkProvider, type SubjectOptions, subjectOf } from "../byok-subject.ts"
 import { createClouds } from "../clouds.ts"
 import { exitCodeOf, printable } from "../failure.ts"
@@ -29,7 +30,11 @@ export async function validate(options: Options): Promise<void> {
       ...{ deadlineMs, principal },
       ...(isWatched && { onCheck: (check: Check) => console.error(progressOf(check)) }),
     })
-    if (options.provider === undefined) await keepProof(options, binding, report)
+    if (options.provider === undefined) {
+      await keepProof(options, binding, report)
+      const bound = { provider: id, match: binding.match }
+      await recordByok(options, "vault.byok_key.verification_completed", bound, report.result !== "fail")
+    }
     if (options.json) console.log(JSON.stringify(shownOf(report)))
     else await print(report)
     const worst = worstCheck(report)

@@ -2,7 +2,8 @@ import { readFile } from "node:fs/promises"
 import { KeyfoldError } from "@keyfold/core"
 import type { ManagedKekEvent } from "@keyfold/kek-managed"
 import type { KeyUsage, Metrics } from "@keyfold/server"
-import { fileFailure, untilSignal } from "../failure.ts"
+import { watchKeys } from "../byok-events.ts"
+import { fileFailure, printable, untilSignal } from "../failure.ts"
 import { pathOf } from "../files.ts"
 import { type Home, type HomeOptions, makeMissingHome, withHome } from "../home.ts"
 import { readConfig } from "../home-config.ts"
@@ -20,6 +21,7 @@ type Options = HomeOptions & {
   insecureHttp?: true
   rateLimit: string
   recoveryDays: string
+  checkKeys: string
   portal?: string
   log?: true
   json?: true
@@ -29,6 +31,8 @@ type Settings = {
   readonly port: number
   readonly requestsPerMinute: number
   readonly recoveryDays: number
+  /** How often bound keys are asked whether they still open, in seconds; 0 for never. */
+  readonly checkKeys: number
   readonly tls: Tls | undefined
   readonly portal: PortalSettings | undefined
   readonly metrics: Metrics
@@ -43,6 +47,7 @@ export async function serve(options: Options): Promise<void> {
     port: portOf(options.port),
     requestsPerMinute: wholeNumber(options.rateLimit, "--rate-limit"),
     recoveryDays: wholeNumber(options.recoveryDays, "--recovery-days"),
+    checkKeys: wholeNumber(options.checkKeys, "--check-keys"),
     tls: await tlsOf(options),
     portal: options.portal === undefined ? undefined : await readPortalFile(options.portal),
   }
@@ -88,6 +93,18 @@ async function serveHome(
     if (told !== undefined) void events.record([eventRow(told, SYSTEM, { keyIds: [keyId] })]).catch(onFailure)
   })
   const upkeep = startUpkeep({ store, recoveryDays: settings.recoveryDays, onError: onFailure })
+  const endWatch =
+    settings.checkKeys === 0
+      ? undefined
+      : await watchKeys(home, {
+          every: settings.checkKeys,
+          record: (event) => void events.record([event]).catch(onFailure),
+          onChange: ({ bindingId, health: { state, reason, message } }) => {
+            if (json) console.error(JSON.stringify({ bindingId, state, reason }))
+            else console.error(`the key of ${bindingId} is ${state}: ${printable(message)}`)
+          },
+          onError: onFailure,
+        })
   try {
     const { text: apiKey, key } = createApiKey("keyfold serve")
     const environmentId = `environment_${environment}`
@@ -111,8 +128,9 @@ async function serveHome(
     )
     await stopped
     await close()
-    await events.flush()
   } finally {
+    await endWatch?.()
+    await events.flush()
     await upkeep.stop()
     await store.close()
   }
