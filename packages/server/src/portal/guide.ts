@@ -19,7 +19,8 @@ export function stepsFor(
   typed: Typed,
 ): readonly Step[] {
   const policies = policiesOf(provider, principal, tenant, typed)
-  const of = (...kinds: readonly Policy["kind"][]) => policies.filter(({ kind }) => kinds.includes(kind))
+  const of = (...kinds: readonly Policy["kind"][]) =>
+    kinds.flatMap((wanted) => policies.filter(({ kind }) => kind === wanted))
   const where = tenant.expectedRegion === undefined ? "" : ` It must be in ${tenant.expectedRegion}.`
   switch (provider) {
     case "aws-kms":
@@ -61,7 +62,7 @@ export function stepsFor(
         {
           title: "Allow us to use the key",
           text: [
-            `Our application has the object id ${principal} in your directory; consent to it first where that has not happened.`,
+            `We are ${principal}. In your directory, Enterprise applications, our application has an object id of its own: where it is another one, put it in the place of this.`,
             "On the key's own page, under Access control, assign the role Key Vault Crypto Service Encryption User to it. A vault with access policies takes the second form.",
           ],
           policies: of("azure-role-assignment", "azure-access-policy", "azure-hsm-role-assignment"),
