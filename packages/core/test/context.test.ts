@@ -1,7 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import { BoundedCache } from "../src/bounded-cache.ts"
-import { decodeContext } from "../src/context.ts"
+import { decodeContext, sameContext } from "../src/context.ts"
 import { type KeyContext, parseContext } from "../src/index.ts"
 import { keyContext } from "./arbitraries.ts"
 
@@ -54,6 +54,41 @@ test.each([
   expect(() => parse(context)).toThrow(invalid)
 })
 
+const LONE = "a value must be well-formed Unicode (it has a lone surrogate)"
+const SHAPE = 'a key context is an object of name/value strings, such as {"organization_id":"org_1"}'
+test.each([
+  [null, SHAPE],
+  ["organization_id=org_1", SHAPE],
+  [7, SHAPE],
+  [new Uint8Array(1), SHAPE],
+  [{}, "a key context needs at least one pair"],
+  [pairs(12), "a key context has at most 10 pairs, this one has 12"],
+  [{ a: "b", [Symbol("a")]: "b" }, "pair 2: a name must be a string, not a symbol"],
+  [{ a: "b", c: 1 }, "pair 2: a value must be a string, not number"],
+  [{ a: null }, "pair 1: a value must be a string, not null"],
+  [{ a: "b", "": "v" }, "pair 2: a name must not be empty"],
+  [{ a: "b", c: "" }, "pair 2: a value must not be empty"],
+  [{ a: "\ud800" }, `pair 1: ${LONE}`],
+  [{ "a\0": "b" }, "pair 1: a name must not contain NUL"],
+  [{ a: "v".repeat(501) }, "pair 1: a value has at most 500 code points, this one has 501"],
+  [{ a: "b", ["n".repeat(241)]: "v" }, "pair 2: a name has at most 120 code points"],
+  [{ a: "v".repeat(1001) }, "pair 1: a value has at most 500 code points"],
+  [{ "keyfold:x": "v" }, 'pair 1: a name must not begin with "keyfold:"'],
+  [
+    new Proxy(
+      { a: "b" },
+      {
+        ownKeys: () => {
+          throw new Error("s3cret")
+        },
+      },
+    ),
+    "the key context could not be read: a proxy or a getter of it failed",
+  ],
+])("says what is wrong, and of which pair: case %#", (context, message) => {
+  expect(() => parse(context)).toThrow(expect.objectContaining({ code: "INVALID_CONTEXT", message }))
+})
+
 test("names that objects inherit are plain data", () => {
   const context = JSON.parse('{"__proto__":"p","constructor":"c","toString":"t","1":"n"}')
   const { pairs, object } = parse(context)
@@ -104,6 +139,21 @@ test("pairs sort by UTF-8 bytes, not by UTF-16 units or locale", () => {
   expect(parse(context).pairs.map(({ name }) => name)).toEqual(sorted)
 })
 
+test("a name sorts before those that it begins", () => {
+  const names = ["org", "organization", "o", "org_id", "or"]
+  const context = Object.fromEntries(names.map((name) => [name, "v"]))
+  expect(parse(context).pairs.map(({ name }) => name)).toEqual(["o", "or", "org", "org_id", "organization"])
+})
+
+test("contexts of different lengths are different, and so are those of one length", () => {
+  const same = (a: KeyContext, b: KeyContext) => sameContext(parse(a), parse(b))
+  expect(same({ a: "b" }, { a: "b" })).toBe(true)
+  expect(same({ a: "b" }, { a: "c" })).toBe(false)
+  expect(same({ a: "b" }, { a: "bc" })).toBe(false)
+  expect(same({ a: "bc" }, { a: "b" })).toBe(false)
+  expect(same({ a: "b" }, { a: "b", c: "d" })).toBe(false)
+})
+
 test("canonical bytes are those of docs/format.md", () => {
   expect(hex(parse({ b: "2", a: "é" }).canonical)).toBe("02" + "000161" + "0002c3a9" + "000162" + "000132")
 })
@@ -146,6 +196,37 @@ test("canonical bytes that are cut anywhere decode to nothing", () => {
     expect(decodeContext(canonical.slice(0, length))).toBeUndefined()
   }
   expect(decodeContext(canonical)).toBeDefined()
+})
+
+test("canonical bytes of no pair, of eleven, or in another order decode to nothing", () => {
+  const pair = (name: string) => `0001${Buffer.from(name).toString("hex")}000176`
+  const decode = (count: number, names: string) =>
+    decodeContext(
+      new Uint8Array(Buffer.from(`${hex(new Uint8Array([count]))}${[...names].map(pair).join("")}`, "hex")),
+    )
+  expect(decode(10, "abcdefghij")?.pairs).toHaveLength(10)
+  for (const [count, names] of [
+    [0, ""],
+    [11, "abcdefghijk"],
+    [2, "ba"],
+    [2, "aa"],
+    [2, "a"],
+    [1, "ab"],
+  ] as const) {
+    expect(decode(count, names)).toBeUndefined()
+  }
+  expect(decodeContext(new Uint8Array())).toBeUndefined()
+})
+
+test("an equal context is parsed once, in any of its orders, and one that is too long is not kept", () => {
+  const [a, b] = [
+    { organization_id: "an id that is kept", data_type: "ssn" },
+    { organization_id: "an id that is kept", data_type: "iban" },
+  ]
+  for (const context of [a, b]) expect(parse({ ...context })).toBe(parse({ ...context }))
+  const long = Object.fromEntries(Array.from({ length: 10 }, (_, i) => [`n${i}`, "v".repeat(500)]))
+  expect(parse({ ...long })).not.toBe(parse({ ...long }))
+  expect(parse({ ...long })).toEqual(parse({ ...long }))
 })
 
 test("contexts that share their longest value, or are one object that changes, are told apart", () => {
