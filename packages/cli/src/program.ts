@@ -174,7 +174,7 @@ function addStoreCommands(program: Command): void {
   const backup = program
     .command("backup")
     .description(
-      "copy the KEK store to a new file, sealed as it is, and the bindings beside it; the root key is in neither",
+      "copy the KEK store to a new file, sealed as it is, and beside it the bindings, the vault and the secret slots; the root key is in none",
     )
     .requiredOption("--to <file>", "the new file")
     .addOption(home())

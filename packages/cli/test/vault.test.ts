@@ -130,6 +130,45 @@ test("a vault leaves as one encrypted file, and comes in from a file and through
   expect(refused.stderr).not.toContain("canary")
 })
 
+test("a backup has the vault and the secret slots, taken while the server runs, and all of it opens where it is restored", async () => {
+  const { apiKey } = json(await run(["api-key", "create", "saver", "--json"]))
+  const sent = { name: "saved", value: "canary-saved", key_context: { org: "saved" } }
+  expect((await ask(apiKey, "POST", "/vault/v1/kv", sent)).status).toBe(201)
+  expect((await run(["secrets", "set", "TOKEN", "-c", "env=dev"], { input: "canary-slot" })).code).toBe(0)
+  expect(
+    json(await run(["backup", "--to", "b", "--json"])).more.map((name: string) => name.split("/").at(-1)),
+  ).toEqual(["b.vault.db", "b.secrets.json"])
+  expect(readFileSync(path("b.vault.db")).includes("canary-saved")).toBe(false)
+  expect((await run(["backup", "--to", "b"])).code).toBe(2)
+
+  const home = ["--home", "restored"]
+  expect((await run(["init", ...home, "--root-key-file", "home/root.key"])).code).toBe(0)
+  expect((await run(["restore", "--from", "b", ...home])).code).toBe(0)
+  const told = await run(["vault", "export", ...home, "-c", "a=b", "--only", "org=saved", "-o", "saved.kf"])
+  expect(told.stdout.toString()).toContain("Wrote 1 objects")
+  const opened = await run(["decrypt", ...home, "-c", "a=b", "-i", "saved.kf"])
+  expect(opened.stdout.toString()).toContain("canary-saved")
+  const slot = await run([
+    "exec",
+    ...home,
+    "-c",
+    "env=dev",
+    "--",
+    process.execPath,
+    "-p",
+    "process.env.TOKEN",
+  ])
+  expect(slot.stdout.toString()).toBe("canary-slot\n")
+  expect((await run(["vault", "audit", ...home])).code).toBe(0)
+
+  // A home with a vault of its own keeps it.
+  const other = ["--home", "other"]
+  expect((await run(["init", ...other, "--root-key-file", "home/root.key"])).code).toBe(0)
+  expect((await run(["api-key", "create", "its own", ...other])).code).toBe(0)
+  const refused = await run(["restore", "--from", "b", ...other])
+  expect([refused.code, refused.stderr]).toEqual([2, expect.stringContaining("has a vault already")])
+})
+
 describe("refuses", () => {
   test.each([
     ["a vault that is not there", ["vault", "audit", "--home", "/nowhere"]],

@@ -27,6 +27,34 @@ export function openDatabase(path: string): DatabaseSync {
   }
 }
 
+/** Writes a consistent copy of a vault, which may be in use, to a new file, its owner's alone. */
+export function copyDatabase(path: string, to: string): void {
+  closeSync(openSync(to, "wx", 0o600))
+  const db = new DatabaseSync(path, { readOnly: true })
+  try {
+    db.exec(`PRAGMA busy_timeout = ${BUSY_MS}`)
+    db.prepare("VACUUM INTO ?").run(to)
+  } finally {
+    db.close()
+  }
+  for (const written of [to, dirname(to)]) {
+    const file = openSync(written, "r")
+    fsyncSync(file)
+    closeSync(file)
+  }
+}
+
+/** Whether a file is a whole vault. */
+export function isWhole(path: string): boolean {
+  const db = new DatabaseSync(path, { readOnly: true })
+  try {
+    const found = db.prepare("PRAGMA integrity_check").get() as { integrity_check: string }
+    return found.integrity_check === "ok" && numberOf(db, "PRAGMA application_id") === APPLICATION_ID
+  } finally {
+    db.close()
+  }
+}
+
 /** SQLite fills the rest of a page that was cut with zeros. Only what a log still holds may be missing. */
 function checkWhole(path: string, db: DatabaseSync): void {
   if (existsSync(`${path}-wal`) && statSync(`${path}-wal`).size > 0) return

@@ -1,6 +1,6 @@
 import type { DatabaseSync } from "node:sqlite"
 import { KeyfoldError } from "@keyfold/core"
-import { openDatabase } from "./sqlite-schema.ts"
+import { copyDatabase, isWhole, openDatabase } from "./sqlite-schema.ts"
 import type {
   ApiKeyRow,
   Claimed,
@@ -176,6 +176,21 @@ export function sqliteVaultStore(
         open = false
       }),
   }
+}
+
+/**
+ * Writes a consistent copy of a vault, which may be in use, to a new file. It is as sealed as the vault: the KEKs that open it
+ * are not in it; copy their store afterwards, so that it has all of them.
+ * @throws KeyfoldError `STORE_…`, also where `to` exists
+ */
+export function backupSqliteVault(path: string, to: string): void {
+  guard(() => copyDatabase(path, to))
+}
+
+/** Whether a file is a whole, undamaged vault; for a restore. @throws KeyfoldError `STORE_CORRUPT` where it is none */
+export function checkSqliteVault(path: string): void {
+  if (guard(() => isWhole(path))) return
+  throw new KeyfoldError("STORE_CORRUPT", "the vault's backup is damaged, or is none: take another one")
 }
 
 function list(db: DatabaseSync, environment: string, query: ListQuery): readonly ObjectRow[] | undefined {
