@@ -3,9 +3,9 @@ import type { Hono } from "hono"
 import { vaultFor } from "./allowed.ts"
 import type { Env } from "./app.ts"
 import { RequestError } from "./failure.ts"
+import { originOf } from "./portal/answers.ts"
 import type { PortalOptions } from "./portal/clouds.ts"
 import { createPortalLink } from "./portal/link.ts"
-import { originOf } from "./portal/portal-routes.ts"
 import { bodyOf, portalLinkBody } from "./requests.ts"
 
 /** POST /portal-links: a link to the portal for one tenant, for API keys with the action `portal`. */

@@ -18,9 +18,15 @@ function visitor() {
   let form = ""
   const visit = {
     headers: undefined as Headers | undefined,
-    async ask(path: string, fields?: Record<string, string>, headers: Record<string, string> = {}) {
+    async ask(
+      path: string,
+      fields?: Record<string, string>,
+      headers: Record<string, string> = {},
+      signal?: AbortSignal,
+    ) {
       const response = await fetch(path.startsWith("/") ? world.url + path : path, {
         redirect: "manual",
+        ...(signal && { signal }),
         headers: { cookie, ...(fields && { origin: world.url }), ...headers },
         ...(fields && { method: "POST", body: new URLSearchParams({ form, ...fields }) }),
       })
@@ -192,6 +198,12 @@ describe("a form", () => {
     ])
       expect(status.text).toContain(`<dt>${name}</dt><dd>${value}</dd>`)
     expect((await visit.ask("/portal/check", {})).text).toContain("The key works")
+    const events = await fetch(`${world.url}/events?events=vault.byok_key.verification_completed&order=asc`, {
+      headers: { authorization: `Bearer ${world.apiKey}` },
+    })
+    const told = ((await events.json()) as { data: { data: object }[] }).data.map(({ data }) => data)
+    const about = { organization_id: "org_1", key_provider: "GCP_KMS" }
+    expect(told).toEqual([false, true, true].map((verified) => ({ ...about, verified })))
 
     const key_context = { ...MATCH, data_type: "ssn" }
     await fetch(`${world.url}/vault/v1/kv`, {
@@ -227,6 +239,22 @@ describe("a form", () => {
     const visit = await visitor().open()
     expect(title((await visit.ask("/portal/leave", {})).text)).toBe("You have left")
     expect((await visit.ask("/portal/check", {})).status).toBe(404)
+  })
+
+  test("whose visitor goes away ends its check, and leaves nothing behind", async () => {
+    const visit = await visitor().open({ match: { organization_id: "hasty" } })
+    const keyId = world.gcp.createKey()
+    const end = world.gcp.inject({ kind: "hang" }, { operations: ["Decrypt"], keyId })
+    const leave = new AbortController()
+    const left = visit.ask("/portal/setup/gcp-kms", { keyId }, {}, leave.signal)
+    await expect.poll(() => world.gcp.openConnections(), { timeout: 5000 }).toBeGreaterThan(0)
+    expect((await visit.ask("/portal/setup/gcp-kms", { keyId })).status).toBe(429)
+    leave.abort()
+    await expect(left).rejects.toThrow()
+    await expect.poll(() => world.gcp.openConnections(), { timeout: 5000 }).toBe(0)
+    end()
+    expect((await visit.ask("/portal/setup/gcp-kms", { keyId })).text).toContain("Setup is complete")
+    expect(world.errors).toEqual([])
   })
 
   test("is asked twenty times a minute at most", async () => {

@@ -39,8 +39,8 @@ button[disabled] { cursor: progress; background: var(--paper); color: var(--soft
 .check p { margin: 0 0 .25rem } .check > div { min-width: 0; flex: 1 }
 .mark { font-weight: 700; width: 1.2rem; text-align: center }
 .pass .mark, .pass .word { color: var(--good) } .warn .mark, .warn .word { color: var(--warn) }
-.fail .mark, .fail .word, .refusal { color: var(--bad) }
-.word { font-size: .9rem } .refusal { font-weight: 600 }
+.fail .mark, .fail .word { color: var(--bad) }
+.word { font-size: .9rem }
 .fix { border-left: 4px solid var(--warn); padding-left: .75rem } .whose { color: var(--soft) }
 .outcome { border: 2px solid var(--line); border-radius: 8px; padding: 0 1rem .5rem; margin: 1rem 0 }
 .outcome.good { border-color: var(--good) } .outcome.bad { border-color: var(--bad) }

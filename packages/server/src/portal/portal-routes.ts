@@ -1,20 +1,19 @@
 import { timingSafeEqual } from "node:crypto"
-import { activateVerified, bindingFor, type Check, checkHealth } from "@keyfold/byok"
+import { activateVerified, bindingFor, checkHealth } from "@keyfold/byok"
 import { KeyfoldError } from "@keyfold/core"
 import { type Binding, disableBinding } from "@keyfold/router"
-import { type EventSink, eventRow, type VaultStore } from "@keyfold/vault"
+import type { EventSink, VaultStore } from "@keyfold/vault"
 import { type Context, Hono } from "hono"
 import { bodyLimit } from "hono/body-limit"
 import { deleteCookie, getCookie, setCookie } from "hono/cookie"
 import { html } from "hono/html"
-import { stream } from "hono/streaming"
 import type { ContentfulStatusCode } from "hono/utils/http-status"
-import { RateLimiterMemory } from "rate-limiter-flexible"
+import { answer, notFound, originOf } from "./answers.ts"
 import { SCRIPT, STYLE } from "./assets.ts"
-import { checkItem, isShown, outcomePart, type Parties } from "./check-parts.ts"
+import { checker } from "./checking.ts"
 import { type PortalOptions, PROVIDERS, type ProviderId } from "./clouds.ts"
 import { keyOf, readTyped } from "./key-form.ts"
-import { type Html, messagePage, notFoundPage, page } from "./layout.ts"
+import { type Html, messagePage, page } from "./layout.ts"
 import {
   endSession,
   findSession,
@@ -24,7 +23,7 @@ import {
   type PortalTenant,
   SESSION_MS,
 } from "./link.ts"
-import { checkAgain, type Outcome, setUpKey, type Watching } from "./set-up.ts"
+import { checkAgain, setUpKey } from "./set-up.ts"
 import { disablePage, MAX_COUNTED, pairsOf, statusPage } from "./status-pages.ts"
 import { choicePage, openPage, setUpPage } from "./wizard-pages.ts"
 
@@ -44,15 +43,14 @@ export type PortalRoutesOptions = {
  */
 export function portalRoutes({ portal, store, events, onError }: PortalRoutesOptions): Hono<Env> {
   const app = new Hono<Env>()
-  const busy = new Set<string>()
-  const limit = new RateLimiterMemory({ points: CHECKS_A_MINUTE, duration: 60 })
+  const checking = checker(events, onError)
 
   app.use(async (context, next) => {
     await next()
     for (const [name, value] of Object.entries(HEADERS)) context.res.headers.set(name, value)
   })
   app.onError((error, context) => {
-    onError?.(error, context.get("requestId"))
+    if (!context.req.raw.signal.aborted) onError?.(error, context.get("requestId"))
     return answer(context, messagePage("This did not work", SERVER_FAULT), 500)
   })
   app.use(bodyLimit({ maxSize: MAX_BODY_BYTES, onError: (context) => refused(context, 413) }))
@@ -121,9 +119,7 @@ export function portalRoutes({ portal, store, events, onError }: PortalRoutesOpt
     const parts = { provider, typed, session: context.get("form") }
     const parties = { roleArn: typed.roleArn || undefined, principal: cloud.principal }
     return checking(context, {
-      provider,
-      parties,
-      isFirst: true,
+      ...{ tenant, provider, parties, isFirst: true },
       run: (watching) => setUpKey(portal, tenant, provider, key, watching),
       pageOf: (results) => setUpPage(portal, tenant, { ...parts, results }),
     })
@@ -135,9 +131,8 @@ export function portalRoutes({ portal, store, events, onError }: PortalRoutesOpt
     if (binding === undefined || cloud === undefined) return notFound(context)
     const { roleArn } = binding.options
     return checking(context, {
-      provider,
+      ...{ tenant: context.get("tenant"), provider, isFirst: false },
       parties: { roleArn: typeof roleArn === "string" ? roleArn : undefined, principal: cloud.principal },
-      isFirst: false,
       run: (watching) => checkAgain(portal, binding, watching),
       pageOf: (results) => status(context, binding, results),
     })
@@ -214,91 +209,12 @@ export function portalRoutes({ portal, store, events, onError }: PortalRoutesOpt
     }
     return context.redirect("/portal", 303)
   }
-
-  /** Runs one check of a tenant at a time, as a page when it is done, or as lines of JSON that the script asks for. */
-  async function checking(context: Context<Env>, { provider, parties, isFirst, run, pageOf }: Checking) {
-    const tenant = context.get("tenant")
-    const { owner } = tenant
-    const isAllowed = await limit.consume(owner).then(
-      () => true,
-      () => false,
-    )
-    if (!isAllowed || busy.has(owner)) {
-      return answer(context, messagePage("Too many checks", "Wait a minute, and try again."), 429)
-    }
-    busy.add(owner)
-    const { signal } = context.req.raw
-    const watched = async (onCheck: (check: Check) => void): Promise<Outcome> => {
-      try {
-        const outcome = await run({ onCheck, signal })
-        await record(tenant, provider, outcome)
-        return outcome
-      } finally {
-        busy.delete(owner)
-      }
-    }
-    if (context.req.header("accept") !== LINES) {
-      const items: Html[] = []
-      const outcome = await watched((check) => isShown(check) && items.push(checkItem(check, parties)))
-      const results = html`<ol class="checks" aria-label="Checks">${items}</ol><div id="end">${outcomePart(outcome, isFirst)}</div>`
-      return answer(context, await pageOf(results))
-    }
-    context.header("content-type", LINES)
-    return stream(context, async (lines) => {
-      let written = Promise.resolve()
-      const write = (line: Readonly<Record<string, Html>>) => {
-        written = written.then(async () => {
-          const [[name, markup]] = Object.entries(line) as [[string, Html]]
-          await lines.write(`${JSON.stringify({ [name]: String(await markup) })}\n`)
-        })
-      }
-      try {
-        const outcome = await watched((check) => isShown(check) && write({ item: checkItem(check, parties) }))
-        write({ end: outcomePart(outcome, isFirst) })
-      } catch (error) {
-        // The script tells that no end came.
-        if (!signal.aborted) onError?.(error, context.get("requestId"))
-      }
-      await written
-    })
-  }
-
-  async function record({ match }: PortalTenant, provider: ProviderId, { report }: Outcome): Promise<void> {
-    if (report === undefined) return
-    const { organization_id: organizationId } = match
-    const subject = {
-      ...{ verified: report.result !== "fail", provider: EVENT_NAMES[provider] },
-      ...(organizationId !== undefined && { organizationId }),
-    }
-    await events.record([eventRow("vault.byok_key.verification_completed", ADMINISTRATOR, subject)])
-  }
-}
-
-type Checking = {
-  readonly provider: ProviderId
-  readonly parties: Parties
-  readonly isFirst: boolean
-  readonly run: (watching: Watching) => Promise<Outcome>
-  readonly pageOf: (results: Html) => Html | Promise<Html>
-}
-
-/** Where browsers reach this server. */
-export function originOf(context: Context, { url }: Pick<PortalOptions, "url">): string {
-  return new URL(url ?? context.req.url).origin
 }
 
 function offeredTo({ providers }: PortalTenant, { clouds }: PortalOptions): readonly ProviderId[] {
   return PROVIDERS.filter(
     (id) => clouds[id] !== undefined && (providers.length === 0 || providers.includes(id)),
   )
-}
-
-function answer(context: Context, markup: Html, status: ContentfulStatusCode = 200) {
-  return context.html(markup, status)
-}
-
-function notFound(context: Context) {
-  return answer(context, notFoundPage(), 404)
 }
 
 function refused(context: Context, status: ContentfulStatusCode) {
@@ -314,7 +230,6 @@ function isSame(given: unknown, expected: string): boolean {
 }
 
 const COOKIE = "keyfold_portal"
-const LINES = "application/x-ndjson"
 const SERVER_FAULT = "The server could not do this; its operator has the details. Try again later."
 /** Nothing from elsewhere, nothing inline, in no frame. `same-origin`, for `no-referrer` would empty Origin. */
 const HEADERS = {
@@ -325,14 +240,6 @@ const HEADERS = {
   "cross-origin-opener-policy": "same-origin",
   "cross-origin-resource-policy": "same-origin",
 }
-const ADMINISTRATOR = { id: "portal", name: "administrator", source: "admin_portal" } as const
-const EVENT_NAMES = {
-  "aws-kms": "AWS_KMS",
-  "azure-keyvault": "AZURE_KEY_VAULT",
-  "gcp-kms": "GCP_KMS",
-} as const
-/** Of one tenant; each is up to twelve requests to a KMS. */
-const CHECKS_A_MINUTE = 20
 /** A form of three fields. */
 const MAX_BODY_BYTES = 16 * 1024
 /** How long a page waits for a key, in milliseconds. */

@@ -7,7 +7,7 @@ import { CLOUD_NAMES, emptyResults } from "./wizard-pages.ts"
 
 export type StatusParts = {
   readonly binding: Binding
-  /** Null where it was not asked: only a key in use is. */
+  /** Null where it was not asked: a key in use is, unless it was checked just now. */
   readonly health: Health | null
   readonly usage: KeyUsage | undefined
   readonly session: string
@@ -29,7 +29,7 @@ export function statusPage({ binding, health, usage, session, results }: StatusP
 <p>${sentence(health.message)}</p>${health.fix === null ? "" : html`<p class="fix">${sentence(health.fix)}</p>`}</section>`
     }
 <section aria-labelledby="facts"><h2 id="facts">Status</h2><dl>
-${row("Now", health === null ? "not asked: nothing uses it" : HEALTH[health.state])}
+${row("Now", nowOf(health, results))}
 ${row("Key", html`<code>${keyId}</code>`)}
 ${row("Cloud", CLOUD_NAMES[provider as ProviderId] ?? provider)}
 ${row("Last full check", timeText(proofOf(binding)?.madeAt))}
@@ -83,6 +83,11 @@ your cloud while data is under it.</p></section>
 /** The pairs of a binding, for its own administrator. */
 export function pairsOf({ match }: Pick<Binding, "match">): Html {
   return html`${Object.entries(match).map(([name, value], i) => html`${i === 0 ? "" : ", "}<code>${name}=${value}</code>`)}`
+}
+
+function nowOf(health: Health | null, results: Html | undefined): string {
+  if (health !== null) return HEALTH[health.state]
+  return results === undefined ? "not asked" : "see the check below"
 }
 
 function usagePart({ provider, keyId }: Binding, usage: KeyUsage): Html {

@@ -30,6 +30,7 @@ export function choicePage(
         : html`<p>The key in use now is <code>${formerKeyId}</code>. The one you set up takes its place. What was encrypted under the former
 one still needs that, until our next sweep has moved it: keep it enabled until then.</p>`
     }
+${offered.length === 0 ? html`<p>No cloud is offered with this link. Ask whoever sent it.</p>` : ""}
 <nav aria-label="Clouds"><ul class="choices">${offered.map(
       (id) =>
         html`<li><a href="/portal/setup/${id}"><strong>${CLOUD_NAMES[id]}</strong> <span>${SERVICES[id]}</span></a></li>`,
@@ -43,15 +44,13 @@ export type SetUpParts = {
   readonly provider: ProviderId
   readonly typed: Typed
   readonly session: string
-  /** Why what was typed is refused at once. */
-  readonly refusal?: string
   /** Checks and outcome, where the key was checked. */
   readonly results?: Html
 }
 
 /** Steps two to four: what to do in the cloud, the key's id, and the checks. */
 export function setUpPage(portal: PortalOptions, tenant: PortalTenant, parts: SetUpParts): Html {
-  const { provider, typed, session, refusal, results } = parts
+  const { provider, typed, session, results } = parts
   const principal = portal.clouds[provider]?.principal ?? ""
   const steps = stepsFor(provider, principal, tenant, typed)
   return page(
@@ -61,8 +60,7 @@ export function setUpPage(portal: PortalOptions, tenant: PortalTenant, parts: Se
 <li><h2>Check the key, and use it</h2>
 <form method="post" action="/portal/setup/${provider}" data-live>
 ${formToken(session)}
-${refusal === undefined ? "" : html`<p class="refusal" role="alert">${sentence(refusal)}</p>`}
-${FIELDS[provider].map((field) => inputOf(field, typed[field.name], refusal !== undefined))}
+${FIELDS[provider].map((field) => inputOf(field, typed[field.name]))}
 <p class="hint">We encrypt a random number with the key and decrypt it again. If no check fails, your data is encrypted under
 the key from then on.</p>
 <button>Check and use this key</button>
@@ -87,12 +85,12 @@ ${copyable(`${kind}, JSON`, JSON.stringify(json, null, 2))}
   )}</li>`
 }
 
-function inputOf({ name, label, hint, example, isRequired }: Field, value: string, isWrong: boolean): Html {
+function inputOf({ name, label, hint, example, isRequired }: Field, value: string): Html {
   const optional = isRequired ? "" : html` <span class="hint">(optional)</span>`
   return html`<p class="field"><label for="${name}">${label}${optional}</label>
 <span class="hint" id="${name}-hint">${hint} For example <code>${example}</code></span>
 <input id="${name}" name="${name}" value="${value}" aria-describedby="${name}-hint" autocomplete="off" spellcheck="false"
-autocapitalize="none" ${isRequired ? "required" : ""} ${isWrong && isRequired ? "aria-invalid=true" : ""}></p>`
+autocapitalize="none" ${isRequired ? "required" : ""}></p>`
 }
 
 export const CLOUD_NAMES: Readonly<Record<ProviderId, string>> = {
