@@ -66,11 +66,17 @@ export function addExecCommand(program: Command): void {
     .description("run a command with values of one context in its environment, and nowhere else")
     .argument("<command...>", "after --, the command and its arguments")
     .addOption(context())
+    // Not --env-file: Node reads that option for itself, wherever it stands.
+    .option(
+      "--dotenv <file>",
+      "take the variables of a .env that names slots, as NAME=keyfold:SLOT, and no other",
+    )
     .action(async (command, options) => (await import("./commands/exec.ts")).exec(command, options))
   withExamples(
     withHomeOptions(exec),
     "keyfold exec -c environment=development -- node server.js",
     "keyfold exec -- npm start",
+    "keyfold exec --dotenv .env -- npm start",
   )
   exec.addHelpText("after", PROJECT + AS_IF_IN_PLACE)
 }

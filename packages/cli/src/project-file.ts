@@ -32,7 +32,7 @@ export async function findProject(): Promise<Project | undefined> {
 }
 
 /** It chooses which values a command gets, so a stranger's is not taken. Root reads what belongs to others as well. */
-function checkFile(path: string, facts: Stats): void {
+export function checkFile(path: string, facts: Stats): void {
   const { mode, uid, size } = facts
   if (!facts.isFile()) throw invalid(path, "it is no file")
   if (size > MAX_BYTES) throw invalid(path, `it is longer than ${MAX_BYTES} bytes`)
@@ -51,7 +51,7 @@ async function parseProject(path: string, text: string): Promise<Project> {
   if (new Set(secrets).size < secrets.length) throw invalid(path, "secrets names one twice")
   const { pairs, object } = contextIn(path, context)
   for (const { name, value } of pairs) {
-    if (secrets.includes(name) || LOOKS_LIKE_A_VALUE.test(value)) {
+    if (secrets.includes(name) || looksLikeAValue(value)) {
       throw invalid(path, "[context] holds what looks like a value to keep secret")
     }
   }
@@ -75,7 +75,7 @@ async function factsOf(path: string): Promise<Stats | undefined> {
   }
 }
 
-async function readText(path: string): Promise<string> {
+export async function readText(path: string): Promise<string> {
   return readFile(path, "utf8").catch((error: unknown) => {
     throw fileFailure(`cannot read ${path}`, error)
   })
@@ -93,5 +93,8 @@ const FILE = ".keyfold.toml"
 const MAX_BYTES = 65_536
 const SHAPE =
   'it holds secrets = ["NAME", …], names alone, and [context] with its pairs; values are kept with keyfold secrets set, never here'
+/** Whether a text that a committed file holds must be a mistake. */
+export const looksLikeAValue = (text: string): boolean => LOOKS_LIKE_A_VALUE.test(text)
+
 /** API keys by their vendors' prefixes (WorkOS, Stripe, GitHub, AWS, Slack), PEM, and a URL with a password. */
 const LOOKS_LIKE_A_VALUE = /^(sk|rk|whsec|gh[opsu]|xox[bp])[_-]|^AKIA|-----BEGIN |:\/\/[^/]*:[^/]*@/

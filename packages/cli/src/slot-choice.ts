@@ -18,17 +18,24 @@ export async function chooseContext(pairs: readonly string[] | undefined): Promi
   )
 }
 
-/** The slots that a process gets: those a project names, or all of the context. @throws KeyfoldError `INVALID_ARGUMENT` where one is missing */
-export function chooseSlots(slots: readonly Slot[], { context, project }: Choice): readonly Slot[] {
+/**
+ * The slots that a process gets: those a file names, or all of the context.
+ * @throws KeyfoldError `INVALID_ARGUMENT` where one is missing
+ */
+export function chooseSlots(
+  slots: readonly Slot[],
+  context: KeyContext,
+  wanted: Pick<Project, "path" | "names"> | undefined,
+): readonly Slot[] {
   const found = slots.filter((each) => isSameMatch(each.context, context))
-  if (project === undefined) {
+  if (wanted === undefined) {
     if (found.length > 0) return found
     throw new KeyfoldError(
       "INVALID_ARGUMENT",
       "no slot has exactly this context: keyfold secrets set makes one, keyfold secrets list shows those there are",
     )
   }
-  const { path, names } = project
+  const { path, names } = wanted
   const missing = names.filter((name) => !found.some((each) => each.name === name))
   if (missing.length === 0) return found.filter(({ name }) => names.includes(name))
   const commands = missing.map((name) => `keyfold secrets set ${name}`).join(", ")

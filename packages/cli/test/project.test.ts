@@ -116,3 +116,42 @@ test("a file of another user is refused, but to root", async () => {
     vi.restoreAllMocks()
   }
 })
+
+describe("a .env that names slots", () => {
+  const env = path("project/.env")
+  const run = (...command: string[]) => keyfold(["exec", "--dotenv", env, "--", ...command], { cwd })
+
+  test("gives their values under its own names, its settings, and no other slot", () => {
+    for (const name of ["A", "B", "C"]) set(name, `value of ${name}`)
+    writeFileSync(
+      env,
+      "# what it needs\nPORT=3000\nDATABASE_URL=keyfold:A\nexport COPY='keyfold:A'\nC=keyfold:C\n",
+    )
+    const told = run("sh", "-c", 'echo "$PORT|$DATABASE_URL|$COPY|$C|$A|$B"')
+    expect([told.code, told.stdout.toString()]).toEqual([0, "3000|value of A|value of A|value of C||\n"])
+    writeFileSync(env, "X=keyfold:NOT_SET\n")
+    expect(run("touch", path("started")).stderr).toContain("run keyfold secrets set NOT_SET")
+    expect(existsSync(path("started"))).toBe(false)
+  })
+
+  test.each([
+    ["a value", "A=keyfold:A\nTOKEN=sk_test_canary\n"],
+    ["a URL with a password", "A=keyfold:A\nURL=postgres://u:canary@h/d\n"],
+    ["what loads code", "A=keyfold:A\nNODE_OPTIONS=--import=canary\n"],
+    ["no slot", "PORT=3000\n"],
+    ["a slot that is none", "A=keyfold:can ary\n"],
+  ])("is refused with %s in it", (_, text) => {
+    writeFileSync(env, text)
+    const { stderr, ...rest } = run("touch", path("started"))
+    expect(failure({ ...rest, stderr })).toEqual([2, "INVALID_ARGUMENT"])
+    expect(stderr).not.toContain("canary")
+    expect(existsSync(path("started"))).toBe(false)
+  })
+
+  test("is refused where everybody may change it, or where it is not there", () => {
+    expect(failure(run("true"))).toEqual([2, "INVALID_ARGUMENT"])
+    writeFileSync(env, "A=keyfold:A\n")
+    chmodSync(env, 0o666)
+    expect(failure(run("true"))).toEqual([2, "INVALID_ARGUMENT"])
+  })
+})
