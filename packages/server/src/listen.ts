@@ -37,10 +37,18 @@ export async function listen(
       `plain HTTP at ${host} would show API keys and values to the network: give a certificate, or allow it with --insecure-http`,
     )
   }
+  const underWay = new Set<Promise<Response>>()
+  const fetch: typeof app.fetch = (...request) => {
+    const answer = Promise.resolve(app.fetch(...request))
+    const forget = () => underWay.delete(answer)
+    underWay.add(answer)
+    answer.then(forget, forget)
+    return answer
+  }
   return new Promise((resolve, reject) => {
     const server = serve(
       {
-        fetch: app.fetch,
+        fetch,
         hostname: host,
         port,
         ...(tls !== undefined && { createServer: createTlsServer, serverOptions: tls }),
@@ -50,7 +58,11 @@ export async function listen(
         resolve({
           url: `${tls === undefined ? "http" : "https"}://${name}:${info.port}`,
           port: info.port,
-          close: () => new Promise((done) => server.close(() => done())),
+          async close() {
+            await new Promise<void>((done) => void server.close(() => done()))
+            // A request whose client has gone has no connection any more, and may still be at work.
+            await Promise.allSettled(underWay)
+          },
         })
       },
     )

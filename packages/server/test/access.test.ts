@@ -1,7 +1,8 @@
 /** API keys, what they may do, how often, and what is told of it. */
 import { Validator } from "@seriousme/openapi-schema-validator"
+import { Hono } from "hono"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { ACTIONS, createApp, createMetrics, listApiKeys, storeApiKey } from "../src/index.ts"
+import { ACTIONS, createApp, createMetrics, listApiKeys, listen, storeApiKey } from "../src/index.ts"
 import { startTestWorld, type TestWorld } from "./world.ts"
 
 let world: TestWorld
@@ -193,6 +194,30 @@ test("the served OpenAPI document is valid and names every endpoint", async () =
   const { post } = (body.paths as Record<string, { post: { requestBody: unknown } }>)["/vault/v1/kv"] as never
   const schema = { properties: { key_context: { type: "object", maxProperties: 10 } } }
   expect(post).toMatchObject({ requestBody: { content: { "application/json": { schema } } } })
+})
+
+test("a server that ends waits for requests whose client has gone", async () => {
+  const app = new Hono()
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
+  const { promise: answer, resolve: end } = Promise.withResolvers<Response>()
+  app.get("/", () => {
+    begin()
+    return answer
+  })
+  const { url, close } = await listen(app, { port: 0 })
+  const gone = new AbortController()
+  const asked = fetch(url, { signal: gone.signal }).catch(() => "gone")
+  await begun
+  gone.abort()
+  expect(await asked).toBe("gone")
+  let isClosed = false
+  const closing = close().then(() => {
+    isClosed = true
+  })
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  expect(isClosed).toBe(false)
+  end(new Response())
+  await closing
 })
 
 test("ready says whether the store answers", async () => {
