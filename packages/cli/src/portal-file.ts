@@ -58,7 +58,7 @@ export function portalOver(
     provider: async () => within(cmkProvider(id, await clouds.cloud(id)), vaultUrl),
   })
   return {
-    ...{ url, environment, usage },
+    ...{ url, environment, usage, kekCounts: () => countKeks(home.managed) },
     clouds: Object.fromEntries(
       Object.entries(offered).map(([id, settings]) => [id, cloudOf(id as ProviderId, settings)]),
     ),
@@ -67,6 +67,12 @@ export function portalOver(
       change: (work) => changeBindingsOf(home, ({ bindings, change }) => work(bindings, change)),
     },
   }
+}
+
+async function countKeks(managed: Home["managed"]): Promise<Readonly<Record<string, number>>> {
+  const counts: Record<string, number> = {}
+  for await (const { state } of managed.list()) counts[state] = (counts[state] ?? 0) + 1
+  return counts
 }
 
 /** With an authority of its own, a key could be at any host, which would get the server's tokens. */

@@ -39,7 +39,8 @@ export function addPortalCommands(portal: Command): void {
   const link = portal
     .command("link")
     .description("make a link with which a tenant's administrator sets up, or looks after, its own key")
-    .addOption(match().makeOptionMandatory())
+    .addOption(match())
+    .option("--operator", "in place of a tenant: an overview of all bindings, KEKs and events")
     .addOption(
       new Option(
         "--provider <provider...>",
@@ -48,7 +49,10 @@ export function addPortalCommands(portal: Command): void {
     )
     .option("--owner <name>", "whose key it is; a key serves one owner (default: the match)")
     .option("--expected-region <region>", "where the key must be")
-    .option("--expires <time>", "how long it can be opened, such as 30m, 12h, at most 30d", "7d")
+    .option(
+      "--expires <time>",
+      "how long it can be opened, such as 30m, at most 30d (default: 7d; an operator's 1h, at most 1d)",
+    )
     .option("--url <url>", "where browsers reach keyfold serve --portal", "http://127.0.0.1:4000")
     .addOption(home())
     .addOption(json())
@@ -57,6 +61,7 @@ export function addPortalCommands(portal: Command): void {
     link,
     "keyfold portal link --match organization_id=org_1 --url https://vault.example.com",
     "keyfold portal link --match organization_id=org_1 --provider aws-kms --expires 12h --json",
+    "keyfold portal link --operator",
   )
 }
 

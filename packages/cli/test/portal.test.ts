@@ -69,6 +69,14 @@ test("a tenant sets up its key by a link of the command; the command sees it, an
     { state: "active", keyId, match: { organization_id: "org_1" }, owner: "organization_id=org_1" },
     { state: "active", provider: "azure-keyvault" },
   ])
+  const operator = await run(["portal", "link", "--operator", "--url", url, "--json"])
+  const opened = await fetch(JSON.parse(operator.stdout.toString()).link, {
+    ...{ method: "POST", redirect: "manual", headers: { origin: url } },
+  })
+  const cookie = opened.headers.get("set-cookie")?.split(";")[0] ?? ""
+  const overview = await (await fetch(`${url}/portal/operator`, { headers: { cookie } })).text()
+  expect(overview).toContain(keyId)
+
   const pair = ["-c", "organization_id=org_1"]
   const { stdout } = await run(["encrypt", ...pair], { input: "x" })
   expect((await run(["decrypt", ...pair], { input: stdout })).stdout.toString()).toBe("x")
@@ -105,6 +113,7 @@ describe("refuses", () => {
   })
 
   test.each([
+    ["an operator that is a tenant", ["--operator"]],
     ["a time that is none", ["--expires", "soon"]],
     ["a time that is too long", ["--expires", "31d"]],
     ["an address that is none", ["--url", "vault"]],

@@ -18,6 +18,11 @@ export type {
   PortalOptions,
   ProviderId,
 } from "./portal/clouds.ts"
-export { createPortalLink, type PortalLink, type PortalLinkOptions } from "./portal/link.ts"
+export {
+  createOperatorLink,
+  createPortalLink,
+  type PortalLink,
+  type PortalLinkOptions,
+} from "./portal/link.ts"
 export { countKeyUsage } from "./portal/usage.ts"
 export { startUpkeep, type UpkeepOptions } from "./upkeep.ts"

@@ -1,6 +1,7 @@
 /** `pnpm pictures`: takes the pictures of the admin portal that stand in docs/guides/byok-portal.md. */
 import { statSync } from "node:fs"
 import { join } from "node:path"
+import { createOperatorLink } from "../src/index.ts"
 import { launchChromium } from "./chromium.ts"
 import { MATCH, startPortalWorld } from "./portal-world.ts"
 
@@ -51,6 +52,12 @@ try {
   await page.getByRole("link", { name: "See its status" }).click()
   await page.waitForURL(/\/portal$/)
   await take("status")
+
+  await page.emulateMedia({ colorScheme: "light" })
+  await page.goto(world.url + (await createOperatorLink(world.store)).path)
+  await page.getByRole("button", { name: "Continue" }).click()
+  await page.waitForURL(/\/operator$/)
+  await take("operator")
 } finally {
   await browser.close()
   await world.close()

@@ -2,7 +2,7 @@
 import axe, { type AxeResults } from "axe-core"
 import type { Browser, BrowserContext, Page } from "playwright-core"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import type { ProviderId } from "../src/index.ts"
+import { createOperatorLink, type ProviderId } from "../src/index.ts"
 import { launchChromium, unavailable } from "./chromium.ts"
 import { MATCH, type PortalWorld, startPortalWorld } from "./portal-world.ts"
 
@@ -253,8 +253,12 @@ function inChromium(): void {
     await look("link")
     await page.goto(`${world.url}/portal/none`)
     await look("not found")
+    await page.goto(world.url + (await createOperatorLink(world.store)).path)
+    await page.getByRole("button", { name: "Continue" }).click()
+    await expectTitle(page, "All keys")
+    await look("operator")
     expect(found).toEqual([])
-    expect(pages).toBe(24)
+    expect(pages).toBe(26)
   })
 
   test("no page had an error, and none met its own policy", () => {

@@ -86,7 +86,7 @@ export async function startPortalWorld(): Promise<PortalWorld> {
         read: async () => [...bindings],
         change: (work) => work([...bindings], { managed, save }),
       },
-      ...{ environment: "test", usage },
+      ...{ environment: "test", usage, kekCounts: async () => ({ enabled: 12_345 }) },
     },
     onError: (error) => errors.push(error),
     onRequest: ({ route }) => routes.push(route),

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { createPortalLink, storeApiKey } from "../src/index.ts"
+import { createOperatorLink, createPortalLink, storeApiKey } from "../src/index.ts"
 import { MATCH, type PortalWorld, PRINCIPALS, startPortalWorld } from "./portal-world.ts"
 
 let world: PortalWorld
@@ -263,6 +263,29 @@ describe("a form", () => {
     for (let i = 0; i < 21; i++)
       statuses.push((await visit.ask("/portal/setup/gcp-kms", { keyId: "x" })).status)
     expect([statuses.slice(0, 20).every((each) => each === 200), statuses[20]]).toEqual([true, 429])
+  })
+})
+
+test("an operator's link shows all of it, once; neither kind of visitor gets at the pages of the other", async () => {
+  const { path } = await createOperatorLink(world.store)
+  const operator = visitor()
+  const tenant = await visitor().open({ match: { organization_id: "org_9" } })
+  expect(await tenant.ask("/portal/operator")).toEqual({ status: 404, text: await gone() })
+  expect((await tenant.ask(path.replace("/operator", ""))).status).toBe(404)
+  expect(title((await operator.ask(path)).text)).toBe("Look at all keys")
+  expect((await operator.ask(path, {})).status).toBe(303)
+  expect(operator.headers?.get("set-cookie")).toContain("Path=/portal/operator; HttpOnly; SameSite=Strict")
+  expect((await visitor().ask(path, {})).status).toBe(404)
+  const { text } = await operator.ask("/portal/operator")
+  expect(text).toContain(world.bindings[0]?.keyId)
+  expect(text).toContain("<td>enabled</td><td>12,345</td>")
+  expect(text).toContain("vault.byok_key.verification_completed: failed")
+  expect((await operator.ask("/portal/setup")).status).toBe(404)
+  expect((await operator.ask("/portal/operator/leave", { form: "" })).status).toBe(403)
+  expect(title((await operator.ask("/portal/operator/leave", {})).text)).toBe("You have left")
+  expect((await operator.ask("/portal/operator")).status).toBe(404)
+  await expect(createOperatorLink(world.store, { expiresInMs: 2 * 86_400_000 })).rejects.toMatchObject({
+    code: "INVALID_ARGUMENT",
   })
 })
 

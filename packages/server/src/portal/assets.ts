@@ -46,6 +46,9 @@ button[disabled] { cursor: progress; background: var(--paper); color: var(--soft
 .outcome.good { border-color: var(--good) } .outcome.bad { border-color: var(--bad) }
 dl div { display: grid; grid-template-columns: 13rem 1fr; gap: .5rem; padding: .3rem 0; border-bottom: 1px solid var(--line) }
 dt { color: var(--soft) } dd { margin: 0; min-width: 0 }
+.wide { overflow-x: auto; margin: 1.5rem 0 } table { border-collapse: collapse; width: 100%; font-size: .92rem }
+caption { text-align: left; font-weight: 600; font-size: 1.2rem; padding: .5rem 0 }
+th, td { text-align: left; vertical-align: top; padding: .4rem .6rem .4rem 0; border-bottom: 1px solid var(--line) }
 @media (max-width: 34rem) { dl div { grid-template-columns: 1fr } }
 `
 

@@ -33,6 +33,8 @@ export type PortalOptions = {
   readonly environment: string
   /** How the keys were used, where somebody counts. */
   readonly usage?: KeyUsage
+  /** How many managed KEKs there are, by their states, for the operator's overview. */
+  readonly kekCounts?: () => Promise<Readonly<Record<string, number>>>
   /** Where browsers reach the server, such as `https://vault.example.com`; as the request says unless told. */
   readonly url?: string | undefined
 }

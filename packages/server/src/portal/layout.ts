@@ -4,7 +4,11 @@ import { html, raw } from "hono/html"
 export type Html = ReturnType<typeof html>
 
 /** A whole page. */
-export function page(title: string, body: Html, { session }: { readonly session?: string } = {}): Html {
+export function page(
+  title: string,
+  body: Html,
+  { session, area = "/portal" }: { readonly session?: string; readonly area?: string } = {},
+): Html {
   return html`<!doctype html>
 <html lang="en">
 <head>
@@ -16,11 +20,11 @@ ${SCRIPT_TAG}
 </head>
 <body>
 <a class="skip" href="#main">Skip to the content</a>
-<header><p>Your encryption key</p>${
+<header><p>Encryption keys</p>${
     session === undefined
       ? ""
       : html`
-<form method="post" action="/portal/leave">${formToken(session)}<button class="quiet">Leave</button></form>`
+<form method="post" action="${area}/leave">${formToken(session)}<button class="quiet">Leave</button></form>`
   }</header>
 <main id="main" tabindex="-1">
 <h1>${title}</h1>

@@ -61,18 +61,42 @@ export async function createPortalLink(
   return { path: `/portal/open/${text}`, expiresAt: new Date(expiresAt) }
 }
 
-/** Whether a link would open the portal now. */
-export async function isGoodLink(store: VaultStore, text: string): Promise<boolean> {
-  return TEXT.test(text) && (await store.findToken("portal-link", hashOf(text), Date.now())) !== undefined
+/**
+ * Makes a link that opens the operator's overview once, within an hour unless told, a day at most.
+ * @throws KeyfoldError `INVALID_ARGUMENT`, `STORE_…`
+ */
+export async function createOperatorLink(
+  store: VaultStore,
+  { expiresInMs = 3_600_000 }: Pick<PortalLinkOptions, "expiresInMs"> = {},
+): Promise<PortalLink> {
+  if (!Number.isInteger(expiresInMs) || expiresInMs < MIN_LINK_MS || expiresInMs > MAX_OPERATOR_LINK_MS) {
+    throw new KeyfoldError("INVALID_ARGUMENT", "an operator's link lasts from a minute to a day")
+  }
+  const text = randomBytes(32).toString("base64url")
+  const expiresAt = Date.now() + expiresInMs
+  await keep(store, "operator-link", text, {}, expiresAt)
+  return { path: `/portal/operator/open/${text}`, expiresAt: new Date(expiresAt) }
+}
+
+/** Who is let in: a link of one kind opens no visit of the other. */
+export type Visitor = "portal" | "operator"
+
+/** Whether a link would open now. */
+export async function isGoodLink(store: VaultStore, visitor: Visitor, text: string): Promise<boolean> {
+  return TEXT.test(text) && (await store.findToken(`${visitor}-link`, hashOf(text), Date.now())) !== undefined
 }
 
 /** Exchanges a link for a session, and ends it: of several that try, one gets it. */
-export async function openPortalLink(store: VaultStore, text: string): Promise<string | undefined> {
+export async function openLink(
+  store: VaultStore,
+  visitor: Visitor,
+  text: string,
+): Promise<string | undefined> {
   if (!TEXT.test(text)) return undefined
-  const link = await store.takeToken("portal-link", hashOf(text), Date.now())
+  const link = await store.takeToken(`${visitor}-link`, hashOf(text), Date.now())
   if (link === undefined) return undefined
   const session = randomBytes(32).toString("base64url")
-  await keep(store, "portal-session", session, tenantOf(link.content), Date.now() + SESSION_MS)
+  await keep(store, `${visitor}-session`, session, JSON.parse(link.content), Date.now() + SESSION_MS)
   return session
 }
 
@@ -81,13 +105,16 @@ export async function findSession(
   store: VaultStore,
   text: string | undefined,
 ): Promise<PortalTenant | undefined> {
-  if (text === undefined || !TEXT.test(text)) return undefined
-  const session = await store.findToken("portal-session", hashOf(text), Date.now())
+  const session = await findToken(store, "portal", text)
   return session && tenantOf(session.content)
 }
 
-export async function endSession(store: VaultStore, text: string): Promise<void> {
-  await store.takeToken("portal-session", hashOf(text), Date.now())
+export async function isOperator(store: VaultStore, text: string | undefined): Promise<boolean> {
+  return (await findToken(store, "operator", text)) !== undefined
+}
+
+export async function endSession(store: VaultStore, visitor: Visitor, text: string): Promise<void> {
+  await store.takeToken(`${visitor}-session`, hashOf(text), Date.now())
 }
 
 /** What a form must bring along: who has it has seen a page of this session. */
@@ -104,8 +131,13 @@ async function externalIdOf(store: VaultStore, owner: string): Promise<string> {
   return JSON.parse(kept?.content ?? content) as string
 }
 
-async function keep(store: VaultStore, kind: string, text: string, tenant: PortalTenant, expiresAt: number) {
-  const content = JSON.stringify(tenant)
+async function findToken(store: VaultStore, visitor: Visitor, text: string | undefined) {
+  if (text === undefined || !TEXT.test(text)) return undefined
+  return store.findToken(`${visitor}-session`, hashOf(text), Date.now())
+}
+
+async function keep(store: VaultStore, kind: string, text: string, whose: object, expiresAt: number) {
+  const content = JSON.stringify(whose)
   await store.putToken({ kind, hash: hashOf(text), content, expiresAt }, Date.now())
 }
 
@@ -124,6 +156,8 @@ const TEXT = /^[\w-]{43}$/
 const DEFAULT_LINK_MS = 7 * 86_400_000
 const MIN_LINK_MS = 60_000
 const MAX_LINK_MS = 30 * 86_400_000
+/** It shows every customer. */
+const MAX_OPERATOR_LINK_MS = 86_400_000
 /** How long a session lasts; the cloud's own consoles take some of it. */
 export const SESSION_MS = 2 * 60 * 60_000
 const NEVER = Number.MAX_SAFE_INTEGER

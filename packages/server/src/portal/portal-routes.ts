@@ -1,28 +1,18 @@
-import { timingSafeEqual } from "node:crypto"
 import { activateVerified, bindingFor, checkHealth } from "@keyfold/byok"
 import { KeyfoldError } from "@keyfold/core"
 import { type Binding, disableBinding } from "@keyfold/router"
 import type { EventSink, VaultStore } from "@keyfold/vault"
 import { type Context, Hono } from "hono"
 import { bodyLimit } from "hono/body-limit"
-import { deleteCookie, getCookie, setCookie } from "hono/cookie"
-import { html } from "hono/html"
-import type { ContentfulStatusCode } from "hono/utils/http-status"
-import { answer, notFound, originOf } from "./answers.ts"
+import { getCookie } from "hono/cookie"
+import { answer, isOwnForm, left, letIn, notFound, originOf, refused } from "./answers.ts"
 import { SCRIPT, STYLE } from "./assets.ts"
 import { checker } from "./checking.ts"
 import { type PortalOptions, PROVIDERS, type ProviderId } from "./clouds.ts"
 import { keyOf, readTyped } from "./key-form.ts"
-import { type Html, messagePage, page } from "./layout.ts"
-import {
-  endSession,
-  findSession,
-  formTokenOf,
-  isGoodLink,
-  openPortalLink,
-  type PortalTenant,
-  SESSION_MS,
-} from "./link.ts"
+import { type Html, messagePage } from "./layout.ts"
+import { endSession, findSession, formTokenOf, isGoodLink, openLink, type PortalTenant } from "./link.ts"
+import { operatorRoutes } from "./operator-routes.ts"
 import { checkAgain, setUpKey } from "./set-up.ts"
 import { disablePage, MAX_COUNTED, pairsOf, statusPage } from "./status-pages.ts"
 import { choicePage, openPage, setUpPage } from "./wizard-pages.ts"
@@ -68,27 +58,21 @@ export function portalRoutes({ portal, store, events, onError }: PortalRoutesOpt
 
   app.get("/open/:link", async (context) => {
     const link = context.req.param("link")
-    if (!(await isGoodLink(store, link))) return notFound(context)
+    if (!(await isGoodLink(store, "portal", link))) return notFound(context)
     return answer(context, openPage(`/portal/open/${link}`))
   })
   app.post("/open/:link", async (context) => {
-    const session = await openPortalLink(store, context.req.param("link"))
-    if (session === undefined) return notFound(context)
-    setCookie(context, COOKIE, session, {
-      ...{ path: "/portal", httpOnly: true, sameSite: "Strict", maxAge: SESSION_MS / 1000 },
-      secure: originOf(context, portal).startsWith("https:"),
-    })
-    return context.redirect("/portal", 303)
+    const session = await openLink(store, "portal", context.req.param("link"))
+    return session === undefined ? notFound(context) : letIn(context, portal, { ...VISIT, session })
   })
+  app.route("/operator", operatorRoutes(portal, store))
 
   app.use(async (context, next) => {
-    const session = getCookie(context, COOKIE)
+    const session = getCookie(context, VISIT.cookie)
     const tenant = await findSession(store, session)
     if (tenant === undefined || session === undefined) return notFound(context)
     const form = formTokenOf(session)
-    if (context.req.method === "POST" && !isSame((await context.req.parseBody()).form, form)) {
-      return refused(context, 403)
-    }
+    if (context.req.method === "POST" && !(await isOwnForm(context, form))) return refused(context, 403)
     context.set("tenant", tenant)
     context.set("form", form)
     return next()
@@ -151,12 +135,8 @@ export function portalRoutes({ portal, store, events, onError }: PortalRoutesOpt
     changed(context, (binding, existing, change) => activateVerified(binding, existing, change)),
   )
   app.post("/leave", async (context) => {
-    await endSession(store, getCookie(context, COOKIE) ?? "")
-    deleteCookie(context, COOKIE, { path: "/portal" })
-    return answer(
-      context,
-      page("You have left", html`<p>Ask for a new link to come back. What you set up stays.</p>`),
-    )
+    await endSession(store, "portal", getCookie(context, VISIT.cookie) ?? "")
+    return left(context, VISIT)
   })
   app.all("*", notFound)
   return app
@@ -217,19 +197,7 @@ function offeredTo({ providers }: PortalTenant, { clouds }: PortalOptions): read
   )
 }
 
-function refused(context: Context, status: ContentfulStatusCode) {
-  const text =
-    "The request did not come from a page of this visit. Go back, load the page again, and try once more."
-  return answer(context, messagePage("This was refused", text), status)
-}
-
-function isSame(given: unknown, expected: string): boolean {
-  if (typeof given !== "string") return false
-  const [a, b] = [Buffer.from(given), Buffer.from(expected)]
-  return a.length === b.length && timingSafeEqual(a, b)
-}
-
-const COOKIE = "keyfold_portal"
+const VISIT = { cookie: "keyfold_portal", area: "/portal" } as const
 const SERVER_FAULT = "The server could not do this; its operator has the details. Try again later."
 /** Nothing from elsewhere, nothing inline, in no frame. `same-origin`, for `no-referrer` would empty Origin. */
 const HEADERS = {
