@@ -10,6 +10,7 @@ import type {
   VersionFacts,
   VersionHead,
   VersionRow,
+  WebhookRow,
   Written,
 } from "@keyfold/vault"
 import { Database, type Found, type PostgresOptions, type Run, type Value } from "./database.ts"
@@ -279,6 +280,29 @@ export function postgresVaultStore(
       toToken(await first(`SELECT * FROM {tokens} WHERE ${TOKEN}`, [environment, kind, hash, now])),
     takeToken: async (kind, hash, now) =>
       toToken(await first(`DELETE FROM {tokens} WHERE ${TOKEN} RETURNING *`, [environment, kind, hash, now])),
+    async putWebhook(w) {
+      await db.run("INSERT INTO {webhooks} VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)", [
+        ...[w.id, environment, w.settings, w.secret, w.createdAt, w.change],
+        ...[w.position, w.dueAt, w.failures, w.failingSince, w.failure],
+      ])
+    },
+    webhooks: async () =>
+      (
+        await db.find("SELECT * FROM {webhooks} WHERE environment = $1 ORDER BY created_at, id", [
+          environment,
+        ])
+      ).map(toWebhook),
+    moveWebhook: async (id, change, { position, dueAt, failures, failingSince, failure }) =>
+      (
+        await db.run(
+          `UPDATE {webhooks} SET change = change + 1, position = $1, due_at = $2, failures = $3, failing_since = $4,
+           failure = $5 WHERE id = $6 AND change = $7 AND environment = $8`,
+          [position, dueAt, failures, failingSince, failure, id, change, environment],
+        )
+      ).count === 1,
+    removeWebhook: async (id) =>
+      (await db.run("DELETE FROM {webhooks} WHERE id = $1 AND environment = $2", [id, environment])).count ===
+      1,
     close: () => db.close(),
   }
 }
@@ -446,6 +470,21 @@ function toToken(found: Found | undefined): TokenRow | undefined {
   }
 }
 
+function toWebhook(found: Found): WebhookRow {
+  return {
+    id: String(found.id),
+    settings: String(found.settings),
+    secret: bytesOf(found.secret),
+    createdAt: Number(found.created_at),
+    change: Number(found.change),
+    position: Number(found.position),
+    dueAt: Number(found.due_at),
+    failures: Number(found.failures),
+    failingSince: Number(found.failing_since),
+    failure: String(found.failure),
+  }
+}
+
 /** One that has not expired. */
 const TOKEN = "environment = $1 AND kind = $2 AND hash = $3 AND expires_at > $4"
 /** One step for each version of the schema; a step that was released is never changed. */
@@ -494,5 +533,13 @@ CREATE TABLE {tokens} (
   PRIMARY KEY (environment, kind, hash)
 );
 CREATE INDEX tokens_by_end ON {tokens} (environment, expires_at)
+`,
+  `
+CREATE TABLE {webhooks} (
+  id text PRIMARY KEY, environment text NOT NULL, settings text NOT NULL, secret bytea NOT NULL, created_at bigint NOT NULL,
+  change bigint NOT NULL, position bigint NOT NULL, due_at bigint NOT NULL, failures bigint NOT NULL,
+  failing_since bigint NOT NULL, failure text NOT NULL
+);
+CREATE INDEX webhooks_by_time ON {webhooks} (environment, created_at, id)
 `,
 ]

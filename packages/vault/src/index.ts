@@ -52,6 +52,8 @@ export type {
   VersionFacts,
   VersionHead,
   VersionRow,
+  WebhookProgress,
+  WebhookRow,
   Written,
 } from "./vault-store.ts"
 export { type OpenWorkosBlobOptions, openWorkosBlob } from "./workos-blob.ts"

@@ -134,4 +134,12 @@ CREATE TABLE tokens (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX tokens_by_end ON tokens (environment, expires_at);
 `,
+  `
+CREATE TABLE webhooks (
+  id TEXT PRIMARY KEY, environment TEXT NOT NULL, settings TEXT NOT NULL, secret BLOB NOT NULL, created_at INTEGER NOT NULL,
+  change INTEGER NOT NULL, position INTEGER NOT NULL, due_at INTEGER NOT NULL, failures INTEGER NOT NULL,
+  failing_since INTEGER NOT NULL, failure TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX webhooks_by_time ON webhooks (environment, created_at, id);
+`,
 ]

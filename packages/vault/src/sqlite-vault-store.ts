@@ -15,6 +15,7 @@ import type {
   VersionFacts,
   VersionHead,
   VersionRow,
+  WebhookRow,
   Written,
 } from "./vault-store.ts"
 
@@ -170,6 +171,23 @@ export function sqliteVaultStore(
       }),
     findToken: (kind, hash, now) => read(() => toToken(sql.findToken.get(environment, kind, hash, now))),
     takeToken: (kind, hash, now) => read(() => toToken(sql.takeToken.get(environment, kind, hash, now))),
+    putWebhook: (w) =>
+      read(() => {
+        sql.putWebhook.run(
+          ...[w.id, environment, w.settings, w.secret, w.createdAt, w.change],
+          ...[w.position, w.dueAt, w.failures, w.failingSince, w.failure],
+        )
+      }),
+    webhooks: () => read(() => sql.webhooks.all(environment).map(toWebhook)),
+    moveWebhook: (id, change, { position, dueAt, failures, failingSince, failure }) =>
+      read(
+        () =>
+          sql.moveWebhook.run(
+            ...[position, dueAt, failures, failingSince, failure],
+            ...[id, change, environment],
+          ).changes === 1,
+      ),
+    removeWebhook: (id) => read(() => sql.removeWebhook.run(id, environment).changes === 1),
     close: () =>
       read(() => {
         if (open) db.close()
@@ -343,6 +361,13 @@ function prepare(db: DatabaseSync) {
     putToken: db.prepare("INSERT INTO tokens VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"),
     findToken: db.prepare(`SELECT * FROM tokens WHERE ${token}`),
     takeToken: db.prepare(`DELETE FROM tokens WHERE ${token} RETURNING *`),
+    putWebhook: db.prepare("INSERT INTO webhooks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+    webhooks: db.prepare("SELECT * FROM webhooks WHERE environment = ? ORDER BY created_at, id"),
+    moveWebhook: db.prepare(
+      `UPDATE webhooks SET change = change + 1, position = ?, due_at = ?, failures = ?, failing_since = ?, failure = ?
+       WHERE id = ? AND change = ? AND environment = ?`,
+    ),
+    removeWebhook: db.prepare("DELETE FROM webhooks WHERE id = ? AND environment = ?"),
   }
 }
 
@@ -402,6 +427,21 @@ function toToken(found: Found | undefined): TokenRow | undefined {
     hash: found.hash as Uint8Array,
     content: String(found.content),
     expiresAt: Number(found.expires_at),
+  }
+}
+
+function toWebhook(found: Found): WebhookRow {
+  return {
+    id: String(found.id),
+    settings: String(found.settings),
+    secret: found.secret as Uint8Array,
+    createdAt: Number(found.created_at),
+    change: Number(found.change),
+    position: Number(found.position),
+    dueAt: Number(found.due_at),
+    failures: Number(found.failures),
+    failingSince: Number(found.failing_since),
+    failure: String(found.failure),
   }
 }
 

@@ -174,6 +174,32 @@ export type TokenRow = {
   readonly expiresAt: number
 }
 
+/** Where events are sent, and how far that has come. */
+export type WebhookRow = WebhookProgress & {
+  readonly id: string
+  /** Where and what, as JSON; the secret is bound to it. */
+  readonly settings: string
+  /** An envelope of the secret that signs. */
+  readonly secret: Uint8Array
+  readonly createdAt: number
+  /** Counts its moves, for compare-and-swap. */
+  readonly change: number
+}
+
+/** How far a webhook has come. Times are milliseconds since 1970. */
+export type WebhookProgress = {
+  /** The place in the chain of the last event that it is done with. */
+  readonly position: number
+  /** Nobody is to work on it before: a process that does moves this on, and one that failed until the next try. */
+  readonly dueAt: number
+  /** Tries in a row that failed. */
+  readonly failures: number
+  /** When the first of them was; 0 where there is none. */
+  readonly failingSince: number
+  /** What the last one met, such as `HTTP 500`; empty where there is none. */
+  readonly failure: string
+}
+
 /**
  * Where a vault keeps its rows; those of one environment. Every call is one transaction: all of it is durable when it
  * resolves, its events too, or none. Each rejects with a KeyfoldError `STORE_FAILED`, `STORE_FULL` or `STORE_CORRUPT`.
@@ -250,6 +276,14 @@ export interface VaultStore {
   findToken(kind: string, hash: Uint8Array, now: number): Promise<TokenRow | undefined>
   /** The same, and removes it: of several callers one gets it. */
   takeToken(kind: string, hash: Uint8Array, now: number): Promise<TokenRow | undefined>
+  /** Adds a webhook. */
+  putWebhook(webhook: WebhookRow): Promise<void>
+  /** Every webhook, the oldest first. */
+  webhooks(): Promise<readonly WebhookRow[]>
+  /** Changes how far a webhook has come, and adds one to its `change`, if it still has this one; says whether it did. */
+  moveWebhook(id: string, change: number, progress: WebhookProgress): Promise<boolean>
+  /** Removes a webhook; says whether there was one. */
+  removeWebhook(id: string): Promise<boolean>
   /** Ends the use of the store. */
   close(): Promise<void>
 }

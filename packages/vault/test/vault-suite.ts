@@ -474,6 +474,34 @@ export function vaultSuite(
       expect(await store.putToken({ ...token, expiresAt: 300 }, 200)).toBe(true)
     })
 
+    test("a webhook is kept, moved by one of several that try at once, and removed, in its environment alone", async () => {
+      const { store } = world
+      const progress = { position: 4, dueAt: 0, failures: 0, failingSince: 0, failure: "" }
+      const secret = new Uint8Array([1, 2, 3])
+      const webhook = { id: "w", settings: "{}", secret, createdAt: 5, change: 1, ...progress }
+      await store.putWebhook(webhook)
+      await store.putWebhook({ ...webhook, id: "earlier", createdAt: 4 })
+      expect(await store.webhooks()).toEqual([{ ...webhook, id: "earlier", createdAt: 4 }, webhook])
+
+      const [other, foreign] = [stores.open(), stores.open("other")]
+      expect(await foreign.webhooks()).toEqual([])
+      expect(await foreign.moveWebhook("w", 1, progress)).toBe(false)
+      expect(await foreign.removeWebhook("w")).toBe(false)
+      const moved = { position: 9, dueAt: 2 ** 53 - 1, failures: 3, failingSince: 7, failure: "HTTP 500" }
+      const moves = await Promise.all(
+        Array.from({ length: 10 }, (_, i) => (i % 2 ? store : other).moveWebhook("w", 1, moved)),
+      )
+      expect(moves.filter((done) => done)).toHaveLength(1)
+      expect((await store.webhooks())[1]).toEqual({ ...webhook, ...moved, change: 2 })
+      expect(await store.moveWebhook("w", 1, progress)).toBe(false)
+      expect(await store.moveWebhook("w", 2, progress)).toBe(true)
+
+      expect([await store.removeWebhook("w"), await store.removeWebhook("w")]).toEqual([true, false])
+      expect(await store.moveWebhook("w", 3, progress)).toBe(false)
+      expect((await store.webhooks()).map(({ id }) => id)).toEqual(["earlier"])
+      await Promise.all([other.close(), foreign.close()])
+    })
+
     test("bad arguments are refused with a code", async () => {
       const { vault } = world
       const refused: (() => Promise<unknown>)[] = [
