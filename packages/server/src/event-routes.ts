@@ -71,8 +71,8 @@ const WITH_CONTEXT: ReadonlySet<EventType> = new Set([
   "vault.data.updated",
   "vault.dek.read",
 ])
-/** What is listed unless other types are asked for: SDKs know no others. */
-const CONTRACT_TYPES: readonly EventType[] = [
+/** What is given unless other types are asked for: SDKs know no others. */
+export const CONTRACT_TYPES: readonly EventType[] = [
   "vault.data.created",
   "vault.data.updated",
   "vault.data.read",
@@ -85,4 +85,10 @@ const CONTRACT_TYPES: readonly EventType[] = [
   "vault.dek.decrypted",
   "vault.byok_key.verification_completed",
   "vault.byok_key.deleted",
+]
+/** What the contract does not have. */
+export const OWN_TYPES: readonly EventType[] = [
+  "vault.data.undeleted",
+  "vault.data.rewrapped",
+  "vault.data.purged",
 ]

@@ -26,3 +26,10 @@ export {
 } from "./portal/link.ts"
 export { countKeyUsage } from "./portal/usage.ts"
 export { startUpkeep, type UpkeepOptions } from "./upkeep.ts"
+export {
+  createWebhook,
+  listWebhooks,
+  resumeWebhook,
+  type Webhook,
+  type WebhookOptions,
+} from "./webhook.ts"

@@ -1,17 +1,21 @@
 import type { KeyfoldEvent } from "@keyfold/core"
-import { Counter, collectDefaultMetrics, Histogram, Registry } from "prom-client"
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client"
 import type { AnsweredRequest } from "./app.ts"
+import type { Webhook } from "./webhook.ts"
 
 /** What a server counts, in Prometheus' text format. No label holds a name, a context or a key id. */
 export interface Metrics {
   readonly contentType: string
   text(): Promise<string>
   onRequest(request: AnsweredRequest): void
+  /** The state of each webhook there is. */
+  onWebhooks(states: readonly Webhook["state"][]): void
+  onWebhookTry(outcome: "delivered" | "failed"): void
   /** Give it to `createKeyfold` as `onEvent`. */
   readonly onKeyfoldEvent: (event: KeyfoldEvent) => void
 }
 
-/** Metrics of one server: requests by route and status, operations and KEK calls by outcome, their durations, and the process. */
+/** Metrics of one server: requests by route and status, operations and KEK calls by outcome, their durations, webhooks, and the process. */
 export function createMetrics(): Metrics {
   const registry = new Registry()
   const registers = [registry]
@@ -36,11 +40,28 @@ export function createMetrics(): Metrics {
     buckets: SECONDS,
     registers,
   })
+  const webhooks = new Gauge({
+    name: "keyfold_webhooks",
+    help: "Webhooks by state",
+    labelNames: ["state"],
+    registers,
+  })
+  const webhookTries = new Counter({
+    name: "keyfold_webhook_tries_total",
+    help: "Events sent to webhooks by outcome",
+    labelNames: ["outcome"],
+    registers,
+  })
   return {
     contentType: registry.contentType,
     text: () => registry.metrics(),
     onRequest: ({ method, route, status, durationMs }) =>
       requests.observe({ method, route, status }, durationMs / 1000),
+    onWebhooks(states) {
+      for (const state of WEBHOOK_STATES)
+        webhooks.set({ state }, states.filter((each) => each === state).length)
+    },
+    onWebhookTry: (outcome) => webhookTries.inc({ outcome }),
     onKeyfoldEvent: (event) => {
       const code = event.code ?? "OK"
       if (event.type === "operation") operations.inc({ operation: event.operation, code })
@@ -50,5 +71,6 @@ export function createMetrics(): Metrics {
   }
 }
 
+const WEBHOOK_STATES: readonly Webhook["state"][] = ["delivering", "retrying", "failing"]
 /** From a managed KEK to a slow KMS. */
 const SECONDS = [0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5, 2, 10]
