@@ -96,6 +96,41 @@ export function addApiKeyCommands(apiKey: Command): void {
   withExamples(withHomeOptions(revoke), "keyfold api-key revoke key_0123…")
 }
 
+export function addWebhookCommands(webhook: Command): void {
+  const add = webhook
+    .command("add")
+    .description("send what happens from now on to a URL, and print the secret that signs it, this once")
+    .argument("<url>", "https, or http at this machine")
+    .option("--events <types>", "types of events, with commas between (default: those of WorkOS Vault)")
+    .option("--without-context", "leave out key contexts, organizations, and names of objects and keys")
+    .action(async (url, options) => (await import("./commands/webhook.ts")).add(url, options))
+  withExamples(
+    withHomeOptions(add),
+    "keyfold webhook add https://hooks.example.com/keyfold",
+    "keyfold webhook add https://hooks.example.com/keyfold --events vault.data.read,vault.dek.read --without-context",
+  )
+
+  const list = webhook
+    .command("list")
+    .description("list webhooks, how far each is behind, and what its receiver last failed with")
+    .action(async (options) => (await import("./commands/webhook.ts")).list(options))
+  withExamples(withHomeOptions(list), "keyfold webhook list --json")
+
+  const resume = webhook
+    .command("resume")
+    .description("try a webhook whose receiver failed again at once, from the event that it failed at")
+    .argument("<id>", "its id, as list shows it")
+    .action(async (id, options) => (await import("./commands/webhook.ts")).resume(id, options))
+  withExamples(withHomeOptions(resume), "keyfold webhook resume webhook_0123…")
+
+  const remove = webhook
+    .command("remove")
+    .description("end a webhook")
+    .argument("<id>", "its id, as list shows it")
+    .action(async (id, options) => (await import("./commands/webhook.ts")).remove(id, options))
+  withExamples(withHomeOptions(remove), "keyfold webhook remove webhook_0123…")
+}
+
 export function addVaultCommands(vault: Command): void {
   const rewrap = vault
     .command("rewrap")

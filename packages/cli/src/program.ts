@@ -15,7 +15,13 @@ import {
 import { addBindingCommands, addEmulateCommand } from "./program-bindings.ts"
 import { addByokCommands } from "./program-byok.ts"
 import { addExecCommand, addSecretsCommands } from "./program-secrets.ts"
-import { addApiKeyCommands, addPortalCommands, addServeCommand, addVaultCommands } from "./program-vault.ts"
+import {
+  addApiKeyCommands,
+  addPortalCommands,
+  addServeCommand,
+  addVaultCommands,
+  addWebhookCommands,
+} from "./program-vault.ts"
 
 /** The command line; each subcommand loads what it needs when it runs, so that starting stays quick. */
 export function buildProgram(): Command {
@@ -40,6 +46,7 @@ export function buildProgram(): Command {
   addStoreCommands(program)
   addServeCommand(program)
   addApiKeyCommands(program.command("api-key").description("say who may use the vault's server"))
+  addWebhookCommands(program.command("webhook").description("send the vault's events to a URL, signed"))
   addPortalCommands(program.command("portal").description("let tenants set up their own keys in a browser"))
   addVaultCommands(program.command("vault").description("look after the vault's objects"))
   addEmulateCommand(program)

@@ -92,7 +92,8 @@ async function serveHome(
     const told = KEK_EVENTS[type]
     if (told !== undefined) void events.record([eventRow(told, SYSTEM, { keyIds: [keyId] })]).catch(onFailure)
   })
-  const upkeep = startUpkeep({ store, recoveryDays: settings.recoveryDays, onError: onFailure })
+  const { metrics, recoveryDays } = settings
+  const upkeep = startUpkeep({ store, recoveryDays, keyfold, metrics, onError: onFailure })
   const endWatch =
     settings.checkKeys === 0
       ? undefined
@@ -108,7 +109,7 @@ async function serveHome(
   try {
     const { text: apiKey, key } = createApiKey("keyfold serve")
     const environmentId = `environment_${environment}`
-    const { requestsPerMinute, port: wanted, tls, metrics } = settings
+    const { requestsPerMinute, port: wanted, tls } = settings
     const portal = settings.portal && portalOver(settings.portal, home, settings.usage)
     const app = createApp({
       ...{ keyfold, store, events, apiKeys: [key], environmentId, requestsPerMinute, metrics },
