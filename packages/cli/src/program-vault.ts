@@ -73,7 +73,7 @@ export function addApiKeyCommands(apiKey: Command): void {
     .addOption(context())
     .option(
       "--allow <actions>",
-      "some of read, write, list, keys, events, with commas between (default: all)",
+      "some of read, write, list, keys, events, portal, with commas between (default: all)",
     )
     .action(async (name, options) => (await import("./commands/api-key.ts")).create(name, options))
   withExamples(

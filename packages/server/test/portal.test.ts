@@ -227,12 +227,26 @@ describe("a form", () => {
     expect(world.errors).toEqual([])
   })
 
+  test("takes a symmetric key of an Azure HSM, and the server uses it as it was checked", async () => {
+    const match = { organization_id: "hsm" }
+    const visit = await visitor().open({ match })
+    const keyId = world.azure.createKey({ service: "hsm" })
+    expect((await visit.ask("/portal/setup/azure-keyvault", { keyId })).text).toContain("Setup is complete")
+    expect(world.bindings.find((each) => each.keyId === keyId)).toMatchObject({
+      ...{ state: "active", publicKey: false, options: { algorithm: "A256GCM" } },
+    })
+    const sealed = await world.keyfold.encrypt("value", { context: match })
+    await world.keyfold.decrypt(sealed, { context: match })
+    expect((await visit.ask("/portal/check", {})).text).toContain("The key works")
+  })
+
   test("cannot take another tenant's key, and is told so", async () => {
     const keyId = world.bindings[0]?.keyId as string
     const visit = await visitor().open({ match: { organization_id: "org_2" } })
     const { text } = await visit.ask("/portal/setup/gcp-kms", { keyId })
     expect(text).toContain("a key serves one owner only")
-    expect(world.bindings).toHaveLength(1)
+    expect(world.bindings.filter((each) => each.keyId === keyId)).toHaveLength(1)
+    expect(world.bindings.some((each) => each.match.organization_id === "org_2")).toBe(false)
   })
 
   test("is used again after leaving: nothing happens", async () => {
