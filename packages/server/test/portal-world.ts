@@ -16,7 +16,9 @@ import {
   createPortalLink,
   listen,
   type PortalLinkOptions,
+  type PortalOptions,
   type ProviderId,
+  type ServerOptions,
 } from "../src/index.ts"
 
 export const MATCH = { organization_id: "org_1" }
@@ -28,6 +30,8 @@ export const PRINCIPALS: Readonly<Record<ProviderId, string>> = {
 
 export type PortalWorld = {
   readonly url: string
+  /** Those of its app. */
+  readonly options: ServerOptions & { readonly portal: PortalOptions }
   readonly apiKey: string
   readonly keyfold: Keyfold
   readonly store: VaultStore
@@ -74,7 +78,7 @@ export async function startPortalWorld(): Promise<PortalWorld> {
     provider: async () => labs[id].provider,
     principal: PRINCIPALS[id],
   })
-  const app = createApp({
+  const options = {
     ...{ keyfold, store, apiKeys: [key], environmentId: "environment_test" },
     portal: {
       clouds: {
@@ -88,12 +92,13 @@ export async function startPortalWorld(): Promise<PortalWorld> {
       },
       ...{ environment: "test", usage, kekCounts: async () => ({ enabled: 12_345 }) },
     },
-    onError: (error) => errors.push(error),
-    onRequest: ({ route }) => routes.push(route),
-  })
+    onError: (error: unknown) => errors.push(error),
+    onRequest: ({ route }: { route: string }) => routes.push(route),
+  } satisfies ServerOptions
+  const app = createApp(options)
   const { url, close } = await listen(app, { port: 0 })
   return {
-    ...{ url, apiKey, keyfold, store, folder, bindings, errors, routes },
+    ...{ url, options, apiKey, keyfold, store, folder, bindings, errors, routes },
     ...{ aws: aws.emulator, azure: azure.emulator, gcp: gcp.emulator },
     async link(options = {}) {
       const { path } = await createPortalLink(store, { match: MATCH, ...options }, bindings)

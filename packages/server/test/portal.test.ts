@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { createOperatorLink, createPortalLink, storeApiKey } from "../src/index.ts"
+import { createApp, createOperatorLink, createPortalLink, storeApiKey } from "../src/index.ts"
 import { MATCH, type PortalWorld, PRINCIPALS, startPortalWorld } from "./portal-world.ts"
 
 let world: PortalWorld
@@ -148,6 +148,25 @@ describe("a link", () => {
   })
 })
 
+test("behind a proxy the address told is the one that counts: its links, its forms, and cookies over HTTPS alone", async () => {
+  const url = "https://vault.example.com"
+  const app = createApp({ ...world.options, portal: { ...world.options.portal, url } })
+  const made = await app.request("/portal-links", {
+    ...{ method: "POST", body: JSON.stringify({ match: MATCH }) },
+    headers: { authorization: `Bearer ${world.apiKey}`, "content-type": "application/json" },
+  })
+  const { link } = (await made.json()) as { link: string }
+  expect(link.startsWith(`${url}/portal/open/`)).toBe(true)
+  const { pathname } = new URL(link)
+  const open = (origin: string) => app.request(pathname, { method: "POST", headers: { origin } })
+  expect((await open("http://localhost")).status).toBe(403)
+  const opened = await open(url)
+  expect([opened.status, opened.headers.get("set-cookie")]).toEqual([
+    303,
+    expect.stringContaining("; Secure"),
+  ])
+})
+
 describe("a form", () => {
   test("from elsewhere, or without its session's token, changes nothing", async () => {
     const visit = await visitor().open()
@@ -197,6 +216,7 @@ describe("a form", () => {
       ["Decryptions", "1"],
     ])
       expect(status.text).toContain(`<dt>${name}</dt><dd>${value}</dd>`)
+    expect(status.text).toMatch(/<dt>Last use<\/dt><dd><time datetime="20/)
     expect((await visit.ask("/portal/check", {})).text).toContain("The key works")
     const events = await fetch(`${world.url}/events?events=vault.byok_key.verification_completed&order=asc`, {
       headers: { authorization: `Bearer ${world.apiKey}` },
