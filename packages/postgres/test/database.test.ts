@@ -144,6 +144,21 @@ describe("PostgreSQL", () => {
     await Promise.all([other.end(), watcher.end(), close()])
   })
 
+  test("a schema of an earlier version is brought up to date, and keeps what it holds", async () => {
+    const { options, vault, close } = await open()
+    const { id } = await vault.create("n", context, "v")
+    const admin = new pg.Client({ connectionString: server.connectionString })
+    await admin.connect()
+    await admin.query(`DROP TABLE ${options.schema}.webhooks, ${options.schema}.tokens;
+      DELETE FROM ${options.schema}.migrations WHERE part = 'vault' AND version > 1`)
+    const store = postgresVaultStore(options)
+    expect(await store.webhooks()).toEqual([])
+    expect(await store.findToken("link", new Uint8Array(32), 0)).toBeUndefined()
+    await store.close()
+    expect((await vault.read(id)).value).toBe("v")
+    await Promise.all([admin.end(), close()])
+  })
+
   test("a role that may make nothing uses what is there", async () => {
     const { options, vault, close } = await open()
     const { id } = await vault.create("n", context, "v")

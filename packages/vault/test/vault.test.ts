@@ -120,6 +120,22 @@ describe("a vault in a file", () => {
     expect((await verifyEvents(store)).hash).not.toEqual(hash)
   })
 
+  test.each([
+    [1, ["tokens", "webhooks"]],
+    [2, ["webhooks"]],
+  ])("one of version %i is brought up to date, and keeps what it holds", async (version, later) => {
+    const { id } = await world.vault.create("n", context, "x")
+    const db = new DatabaseSync(path)
+    for (const table of later) db.exec(`DROP TABLE ${table}`)
+    db.exec(`PRAGMA user_version = ${version}`)
+    db.close()
+    const store = sqliteVaultStore(path)
+    expect((await world.view({ store }).read(id)).value).toBe("x")
+    expect(await store.webhooks()).toEqual([])
+    expect(await store.findToken("link", new Uint8Array(32), 0)).toBeUndefined()
+    await store.close()
+  })
+
   test("it is its owner's alone, and a foreign, newer or damaged one is refused", async () => {
     expect(statSync(path).mode & 0o777).toBe(0o600)
     const foreign = join(folder, "foreign.db")
