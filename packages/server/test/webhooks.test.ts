@@ -265,6 +265,18 @@ test("a receiver that does not answer holds up no other, no request, and no end 
   expect(receiver.got.filter(({ path }) => path === "/hangs").map(nameOf)).toEqual(["a", "a", "b", "c"])
 })
 
+test("a try ends after 10 seconds", { timeout: 30_000 }, async () => {
+  await add()
+  await create("a")
+  receiver.answers.push({ status: 0 })
+  const before = performance.now()
+  await send()
+  const seconds = (performance.now() - before) / 1000
+  expect(seconds).toBeGreaterThan(9.9)
+  expect(seconds).toBeLessThan(15)
+  expect(await listWebhooks(world.store)).toMatchObject([{ failure: { reason: "no answer in time" } }])
+})
+
 test("whoever can write rows, but has no key, can send nothing elsewhere", async () => {
   const { id } = await add()
   await create("a")
