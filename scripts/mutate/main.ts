@@ -1,0 +1,48 @@
+/**
+ * `pnpm mutate [core] [router] [--files a.ts,b.ts]`: changes core's format, context and engine, and the router, one place
+ * at a time, and counts the changes that no test notices. docs/mutation.md has the figures. A file of 300 lines takes some
+ * ten minutes on two cores.
+ */
+import { mkdirSync } from "node:fs"
+import { parseArgs } from "node:util"
+import { Stryker } from "@stryker-mutator/core"
+
+const PARTS = {
+  core: [
+    "packages/core/src/{byte-reader,envelope,context,engine,wrap,unwrap,wrap-binding,key-schedule,message,payload}.ts",
+    "packages/core/src/{memory,kek-call}.ts",
+  ],
+  router: ["packages/router/src/*.ts", "!packages/router/src/index.ts"],
+} as const
+type Part = keyof typeof PARTS
+
+const { positionals, values } = parseArgs({
+  allowPositionals: true,
+  options: { files: { type: "string" } },
+})
+const parts = (positionals.length === 0 ? Object.keys(PARTS) : positionals) as Part[]
+mkdirSync("coverage", { recursive: true })
+for (const part of parts) {
+  // Tells vitest.config.ts, in processes of Stryker's own, which tests to run.
+  process.env.KEYFOLD_MUTATE = part
+  const stryker = new Stryker({
+    packageManager: "pnpm",
+    testRunner: "vitest",
+    plugins: ["@stryker-mutator/vitest-runner", "./scripts/mutate/messages.ts"],
+    ignorers: ["messages"],
+    vitest: { configFile: "scripts/mutate/vitest.config.ts", related: false },
+    mutate: values.files?.split(",").map((file) => `packages/${part}/src/${file}`) ?? [...PARTS[part]],
+    reporters: ["clear-text", "progress-append-only", "json"],
+    clearTextReporter: { reportTests: false, allowColor: false },
+    jsonReporter: { fileName: `coverage/mutation-${part}.json` },
+    coverageAnalysis: "perTest",
+    // What runs once, when a file is loaded, would need every test anew for each change.
+    ignoreStatic: true,
+    concurrency: 2,
+    // A change that makes a loop endless. Generous, so that a busy machine kills nothing.
+    timeoutMS: 8_000,
+    thresholds: { high: 95, low: 90, break: 90 },
+    tempDirName: "coverage/stryker",
+  })
+  await stryker.runMutationTest()
+}
