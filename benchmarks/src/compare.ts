@@ -87,7 +87,7 @@ async function compare(all: readonly Runner[], each: Case, quick: boolean, first
   const { bytes, pairs, inflight } = each
   const runners = all.filter(({ differs }) => differs(bytes, pairs))
   // Code is compiled once; after that, caches are to be filled. One of the peers takes ten seconds for 64 MiB.
-  const warmUpMs = bytes === LARGE ? 0 : first ? (quick ? 300 : 2000) : 100
+  const warmUpMs = bytes === LARGE ? 0 : first ? (quick ? 200 : 2000) : 100
   for (const runner of runners) await ask(runner, { task: "prepare", bytes, inflight, warmUpMs })
   const times = runners.map((): Record<Op, number[]> => ({ encrypt: [], decrypt: [] }))
   for (let round = 0; round < (bytes === LARGE ? 3 : quick || bytes >= 2 ** 20 ? 5 : 9); round++) {
