@@ -41,6 +41,19 @@ export function addBindingCommands(binding: Command): void {
     .action(async (options) => (await import("./commands/binding.ts")).remove(options))
   withExamples(withHomeOptions(remove), "keyfold binding remove --match organization_id=org_1")
 
+  const forget = binding
+    .command("forget")
+    .description("stop reading under a former key of a binding, once all of its data was rewrapped")
+    .addOption(match())
+    .option("--id <id>", "the binding, by its id")
+    .requiredOption("--former <key-id>", "that key, as binding list --json shows it in the history")
+    .action(async (options) => (await import("./commands/binding.ts")).forget(options))
+  withExamples(
+    withHomeOptions(forget),
+    "keyfold vault rewrap -c organization_id=org_1",
+    "keyfold binding forget --match organization_id=org_1 --former 0123456789abcdef0123456789abcdef",
+  )
+
   const disable = binding
     .command("disable")
     .description("shut the data of a binding, for reading and writing, until it is enabled")

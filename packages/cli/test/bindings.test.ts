@@ -107,6 +107,20 @@ const CLOUDS = {
   },
 }
 
+test("a former key that is forgotten opens nothing any more, and what was rewrapped still opens", async () => {
+  const match = "organization_id=org_forgets"
+  const [kept, moved] = [await seal(match), await seal(match)]
+  const bound = JSON.parse(await add(match, aws.createKey(), "--json"))
+  const [{ keyId: former }] = bound.history
+  expect(await call("rewrap", ...c(match), "-i", moved, "-o", moved)).toBe("")
+  const forget = ["binding", "forget", "--match", match, "--former"]
+  expect(await call(...forget, "0".repeat(32))).toMatch(/^KEY_NOT_FOUND/)
+  expect(await open(kept, match)).toBe("x")
+  expect(await call(...forget, former)).toContain(`reads no more under ${former}`)
+  expect(await open(moved, match)).toBe("x")
+  expect(await call("decrypt", ...c(match), "-i", kept)).toMatch(/^DECRYPTION_FAILED/)
+})
+
 describe.each(Object.entries(CLOUDS))("a key in %s", (provider, make) => {
   const match = `organization_id=org_${provider}`
 

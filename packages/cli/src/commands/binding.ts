@@ -41,6 +41,20 @@ export async function remove(options: RemoveOptions): Promise<void> {
   )
 }
 
+/** Closes one entry of a binding's history. */
+export async function forget(options: RemoveOptions & { former: string }): Promise<void> {
+  const { withoutHistory } = await import("@keyfold/router")
+  const closed = await changed(options, async ({ change }, found) => {
+    const without = withoutHistory(found, options.former)
+    await change.save(without)
+    return without
+  })
+  if (options.json) return console.log(JSON.stringify(factsOf(closed)))
+  console.log(
+    `The binding of ${matchText(closed.match)} reads no more under ${options.former}: what was not rewrapped from it is shut.`,
+  )
+}
+
 /** Shuts the data of a binding, without a word to its key. */
 export async function disable(options: RemoveOptions): Promise<void> {
   const { disableBinding } = await import("@keyfold/router")
