@@ -1,10 +1,12 @@
 /** Faults that a review found: buffers that alias, detach or change, faulty providers, routers, options and sources. */
+import { createHash } from "node:crypto"
 import { describe, expect, test } from "vitest"
 import * as portable from "../src/crypto-portable.ts"
 import {
   createKeyfold,
   type Kek,
   KeyfoldError,
+  leasedBinding,
   parseContext,
   type RouteEntry,
   type Router,
@@ -46,6 +48,34 @@ test("scopes of distinct fields have distinct bindings, or are refused", () => {
   expect(scopedBinding({ ...scope, owner: "oe", environment: "" }, salt)).not.toEqual(
     scopedBinding({ ...scope, owner: "o", environment: "e" }, salt),
   )
+  expect(scopedBinding({ ...scope, owner: "o".repeat(1024) }, salt)).toHaveLength(71)
+})
+
+test("a scope's binding is that of docs/format.md; a lease's differs in its role alone", () => {
+  const salt = new Uint8Array(16).fill(9)
+  const field = (bytes: Buffer) =>
+    Buffer.concat([Buffer.from([bytes.length >> 8, bytes.length & 255]), bytes])
+  const texts = ["aws-kms", "arn:key/k", "org_1", "produktion-ä"] as const
+  const [providerId, keyId, owner, environment] = texts
+  const { pairs, canonical } = parseContext(context)
+  for (const [purpose, number, covered, encoded] of [
+    ["leaseKey", 3, pairs, Buffer.from(canonical)],
+    ["rootKey", 4, [], Buffer.alloc(0)],
+    ["canary", 5, pairs, Buffer.from(canonical)],
+  ] as const) {
+    const scope = { purpose, providerId, keyId, owner, environment, covered }
+    const digest = createHash("sha256")
+      .update("keyfold/v1/scope")
+      .update(Buffer.from([number]))
+    for (const text of texts) digest.update(field(Buffer.from(text)))
+    const fixed = Buffer.from([1, number, 0, 0, 0, 0, 0, 0])
+    const expected = [Buffer.from("keyfold/v1/wrap"), fixed, salt, digest.update(field(encoded)).digest()]
+    const binding = scopedBinding(scope, salt)
+    expect(Buffer.from(binding).toString("hex")).toBe(Buffer.concat(expected).toString("hex"))
+    const copy = binding.slice()
+    expect(leasedBinding(binding)).toEqual(copy.map((byte, i) => (i === 22 ? 1 : byte)))
+    expect(binding).toEqual(copy)
+  }
 })
 
 describe("a router that does not cover every pair once", () => {

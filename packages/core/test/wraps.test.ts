@@ -56,6 +56,12 @@ describe("policies", () => {
     }
   })
 
+  test("any is refused over a customer's key beside managed KEKs also where nobody is its owner", async () => {
+    const custom = [entry(["user"], "aws-kms", "")]
+    const keyfold = createKeyfold({ router: testRouter(custom) })
+    await expect(keyfold.encrypt("x", { context, policy: "any" })).rejects.toEqual(code("INVALID_ARGUMENT"))
+  })
+
   test("any over one customer's key that covers all is allowed", async () => {
     const custom = [entry(["user", "data_type", "organization_id"], "aws-kms", "org_1")]
     const keyfold = createKeyfold({ router: testRouter(custom) })
@@ -187,6 +193,53 @@ describe("leased wraps", () => {
       ...{ code: "UNKNOWN", providerId: "aws-kms" },
     })
   })
+})
+
+describe("a wrap that no envelope can hold is refused in writing, and its KEK named", () => {
+  const CLOUD = "aws-kms"
+  test.each([
+    ["managed", { keyVersion: 0 }, false],
+    ["managed", { keyVersion: 1 }, true],
+    ["managed", { keyVersion: 0xffffffff }, true],
+    ["managed", { keyVersion: 0x100000000 }, false],
+    ["managed", { keyVersion: 1.5 }, false],
+    ["managed", { wrapped: new Uint8Array(75) }, false],
+    ["managed", { wrapped: new Uint8Array(77) }, false],
+    ["managed", { wrapped: "text" }, false],
+    [CLOUD, { keyVersion: 0 }, true],
+    [CLOUD, { keyVersion: -1 }, false],
+    [CLOUD, { keyVersion: Number.NaN }, false],
+    [CLOUD, { keyVersion: 0.5 }, false],
+    [CLOUD, { wrapped: new Uint8Array(75) }, true],
+    [CLOUD, { wrapped: [1] }, false],
+  ])("%s %o", async (providerId, part, fits) => {
+    const kek = testKek(providerId, providerId === "managed" ? randomKeyId() : "arn:key/k")
+    const { wrap } = kek
+    kek.wrap = (async (...args: Parameters<typeof wrap>) => ({ ...(await wrap(...args)), ...part })) as never
+    const keyfold = createKeyfold({
+      router: testRouter([{ names: ["a"], kek, owner: "", companion: undefined }]),
+    })
+    const encrypted = keyfold.encrypt("x", { context: { a: "1" } })
+    if (fits) await expect(encrypted).resolves.toBeInstanceOf(Uint8Array)
+    else await expect(encrypted).rejects.toMatchObject({ code: "UNKNOWN", providerId, keyId: kek.keyId })
+  })
+})
+
+test("of several KEKs that fail in writing, a denial is told before what is temporary, wherever it stands", async () => {
+  const failing = async (codes: readonly ("UNAVAILABLE" | "KEY_DISABLED" | "TIMEOUT")[]) => {
+    const custom = codes.map((failure, i): CustomEntry => {
+      const kek = testKek("aws-kms", `arn:key/${i}`)
+      kek.fault.wrap = async () => {
+        throw new KeyfoldError(failure, "it fails")
+      }
+      return { names: [`n${i}`], kek, owner: "o", companion: undefined }
+    })
+    const pairs = Object.fromEntries(codes.map((_, i) => [`n${i}`, "v"]))
+    return createKeyfold({ router: testRouter(custom) }).encrypt("x", { context: pairs })
+  }
+  await expect(failing(["UNAVAILABLE", "KEY_DISABLED"])).rejects.toMatchObject({ keyId: "arn:key/1" })
+  await expect(failing(["KEY_DISABLED", "UNAVAILABLE"])).rejects.toMatchObject({ keyId: "arn:key/0" })
+  await expect(failing(["UNAVAILABLE", "TIMEOUT"])).rejects.toMatchObject({ keyId: "arn:key/0" })
 })
 
 describe("forgeries", () => {
