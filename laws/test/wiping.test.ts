@@ -94,6 +94,26 @@ describe("after a call that succeeds", () => {
     expect(left()).toEqual([])
   })
 
+  test("decryptMany leaves the plaintexts, also where items share a call that takes its time", async () => {
+    const copied: Uint8Array[] = []
+    const from = vi.spyOn(Uint8Array, "from").mockImplementation(((source: Uint8Array) => {
+      const copy = new Uint8Array(source)
+      copied.push(copy)
+      return copy
+    }) as typeof Uint8Array.from)
+    const items = Array.from({ length: 3 }, () => ({ envelope: envelopes.all, context }))
+    const results = await slowly()
+      .decryptMany(items)
+      .finally(() => from.mockRestore())
+    await new Promise((resolve) => setTimeout(resolve))
+    // Of each of three KEKs: what core took from it, and a copy for each item.
+    expect(copied).toHaveLength(12)
+    expect(copied.filter((bytes) => bytes.some((byte) => byte !== 0))).toEqual([])
+    expect(left(...results.map((result) => (result.ok ? result.value.plaintext : new Uint8Array())))).toEqual(
+      [],
+    )
+  })
+
   test("decryptStream and decryptRange leave what they handed out", async () => {
     const { plaintext } = await keyfold.decryptStream(streamOf(envelopes.stream), { context })
     const chunks: Uint8Array[] = []
@@ -136,7 +156,7 @@ describe("after a call that fails", () => {
     "a rewrap to a KEK that fails": () => failing("wrap").rewrap(envelopes.all, { context }),
     "a rewrap under any to a KEK that wraps another secret": () =>
       failing("lie").rewrap(envelopes.any, { context }),
-    "an abort meanwhile": () => aborted(),
+    "an abort meanwhile": () => slowly().encrypt(text, { context, signal: AbortSignal.timeout(5) }),
     "a range whose first segment was changed": () => {
       const first = keyfold.inspect(envelopes.stream).headerBytes
       return keyfold.decryptRange(flipped(envelopes.stream, first), 0, undefined, { context })
@@ -175,26 +195,24 @@ function failing(call: "wrap" | "unwrap" | "lie"): Keyfold {
   })
 }
 
-/** Ends an encryption while one of its KEKs thinks. */
-async function aborted(): Promise<unknown> {
+/** A keyfold whose KEKs think before they answer. */
+function slowly(): Keyfold {
+  const thought = () => new Promise((resolve) => setTimeout(resolve, 20))
   const slow = (kek: Kek): Kek => ({
     ...{ providerId: kek.providerId, keyId: kek.keyId },
-    wrap: async (...args) => {
-      await new Promise((resolve) => setTimeout(resolve, 20))
-      return kek.wrap(...args)
-    },
-    unwrap: (...args) => kek.unwrap(...args),
+    wrap: (...args) => thought().then(() => kek.wrap(...args)),
+    unwrap: (...args) => thought().then(() => kek.unwrap(...args)),
     describe: (options) => kek.describe(options),
     classify: () => "UNKNOWN",
   })
-  const slowly = createKeyfold({
+  const all = <Entry extends { readonly kek: Kek }>(entries: readonly Entry[]) =>
+    entries.map((entry) => ({ ...entry, kek: slow(entry.kek) }))
+  return createKeyfold({
     router: {
-      forWriting: async (...args) =>
-        (await router.forWriting(...args)).map((entry) => ({ ...entry, kek: slow(entry.kek) })),
-      forReading: (...args) => router.forReading(...args),
+      forWriting: async (...args) => all(await router.forWriting(...args)),
+      forReading: async (...args) => all(await router.forReading(...args)),
     },
   })
-  return slowly.encrypt(text, { context, signal: AbortSignal.timeout(5) })
 }
 
 function streamOf(bytes: Uint8Array): ReadableStream<Uint8Array> {

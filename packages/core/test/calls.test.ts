@@ -450,7 +450,60 @@ describe("many", () => {
     expect(keks[0].calls.unwrap - before).toBe(2)
     left = 1
     const again = await keyfold.decryptMany(items.slice(0, 5))
-    expect(again.filter((result) => !result.ok)).toHaveLength(1)
+    const failures = again.filter((result) => !result.ok)
+    expect(failures).toMatchObject([{ error: { code: "UNAVAILABLE", keyId: keks[0].keyId } }])
+  })
+
+  test("a call that is over is not shared any more", async () => {
+    const { keks, keyfold } = setUp()
+    const envelope = await keyfold.encrypt("x", { context })
+    const { unwrap } = keks[0]
+    keks[0].unwrap = async (...args) => unwrap(...args)
+    const before = keks[0].calls.unwrap
+    const items = Array.from({ length: 3 }, () => ({ envelope, context }))
+    const results = await keyfold.decryptMany(items, { concurrency: 1 })
+    expect(results.every((result) => result.ok)).toBe(true)
+    expect(keks[0].calls.unwrap - before).toBe(3)
+  })
+
+  test("an unwrap that differs in anything is a call of its own", async () => {
+    // Two KEKs that could both have made the wrap, as a KEK and one in history; both take their time.
+    const keks = ["a", "b"].map((last) =>
+      testKek("aws-kms", `arn:aws:kms:eu-central-1:111122223333:key/${last}`),
+    )
+    const asked: string[] = []
+    for (const kek of keks) {
+      const { unwrap } = kek
+      kek.unwrap = async (...args) => {
+        asked.push(kek.keyId.slice(-1))
+        await new Promise((resolve) => setTimeout(resolve, 5))
+        return unwrap(...args)
+      }
+    }
+    const routers = keks.map((kek) => testRouter([{ names: ["a"], kek, owner: "o", companion: undefined }]))
+    const one = { a: "1" }
+    const keyfold = createKeyfold({
+      router: {
+        forWriting: (...args) => (routers[0] as Router).forWriting(...args),
+        forReading: async (...args) =>
+          (await Promise.all(routers.map((router) => router.forReading(...args)))).flat(),
+      },
+    })
+    const envelope = await keyfold.encrypt("x", { context: one })
+    const changed = (at: number, byte: number) => {
+      const copy = envelope.slice()
+      copy[at] = byte
+      return copy
+    }
+    const keyAt = Buffer.from(envelope).indexOf("key/a") + 4
+    const otherKey = changed(keyAt, "b".charCodeAt(0))
+    const otherSalt = changed(9, (envelope[9] as number) ^ 1)
+    const otherVersion = changed(keyAt + 4, 1)
+    const otherWrap = changed(keyAt + 20, (envelope[keyAt + 20] as number) ^ 1)
+    const envelopes = [envelope, otherKey, otherSalt, otherVersion, otherWrap, envelope]
+    const results = await keyfold.decryptMany(envelopes.map((each) => ({ envelope: each, context: one })))
+    expect(results.map(({ ok }) => ok)).toEqual([true, false, false, false, false, true])
+    expect(asked.toSorted()).toEqual(["a", "a", "a", "a", "b"])
   })
 })
 

@@ -125,6 +125,32 @@ describe("an envelope never chooses a key", () => {
     expect(all()).toBe(before)
   })
 
+  test("a pair that two wraps cover, each one that it could have, causes no call", async () => {
+    const router = testRouter()
+    const single = await createKeyfold({ router }).encrypt("x", { context })
+    const both = testRouter([entry(["data_type", "organization_id"], "aws-kms", "org_1")])
+    for (const [pair, kek] of router.keks) both.keks.set(pair, kek)
+    const nested: Router = {
+      forWriting: (...args) => both.forWriting(...args),
+      forReading: async (...args) => [
+        ...(await both.forReading(...args)),
+        ...(await router.forReading(...args)),
+      ],
+    }
+    const keyfold = createKeyfold({ router: nested })
+    const envelope = await keyfold.encrypt("x", { context })
+    await expect(keyfold.decrypt(envelope, { context })).resolves.toBeDefined()
+    await expect(keyfold.decrypt(single, { context })).resolves.toBeDefined()
+    const unwraps = () => [...router.keks.values()].reduce((sum, { calls }) => sum + calls.unwrap, 0)
+    const before = unwraps()
+    const ofPair = parseHeader(single).wraps.filter(({ mask }) => mask === 2)
+    expect(ofPair).toHaveLength(1)
+    const twice = remade(envelope, ([first, ...rest]) => [first as Wrap, ...ofPair, ...rest])
+    expect(parseHeader(twice).wraps.map(({ mask }) => mask)).toEqual([3, 2, 4])
+    await expect(keyfold.decrypt(twice, { context })).rejects.toEqual(failed)
+    expect(unwraps()).toBe(before)
+  })
+
   test("a public-key wrap without its companion, or with another, causes no call", async () => {
     const rsa = entry(["organization_id"], "azure-keyvault", "org_1", true)
     const keyfold = createKeyfold({ router: testRouter([rsa]) })
@@ -269,20 +295,27 @@ describe("forgeries", () => {
     await expect(keyfold.decrypt(forged, { context: pairs })).rejects.toEqual(failed)
   })
 
-  test("KEKs that answer zeros: a DEK of zeros is refused though its MAC holds", async () => {
-    const zeros = testKek("managed", randomKeyId())
-    zeros.unwrap = () => new Uint8Array(32)
+  test("KEKs that answer zeros: a DEK of zeros is refused though its MAC and its payload hold", async () => {
     const one = { a: "1" }
-    const keyfold = createKeyfold({
-      router: testRouter([{ names: ["a"], kek: zeros, owner: "", companion: undefined }]),
-    })
-    const envelope = await keyfold.encrypt("x", { context: one })
-    await expect(
-      keyfold.decrypt(
-        remade(envelope, (wraps) => [...wraps], "all", one),
-        { context: one },
-      ),
-    ).rejects.toEqual(failed)
+    const { digest } = parseContext(one)
+    for (const [answer, opens] of [
+      [new Uint8Array(32), false],
+      [new Uint8Array(32).fill(1, 31), true], // the test can fail
+    ] as const) {
+      const kek = testKek("managed", randomKeyId())
+      kek.unwrap = () => Uint8Array.from(answer)
+      const router = testRouter([{ names: ["a"], kek, owner: "", companion: undefined }])
+      const keyfold = createKeyfold({ router })
+      const header = parseHeader(await keyfold.encrypt("x", { context: one })).bytes.slice()
+      const keys = deriveKeys(answer, header, digest)
+      writeMac(keys.header, header)
+      const payload = new Segments(keys.content, header, digest, createHash("sha256").digest())
+      const { ciphertext, tag } = payload.seal(new Uint8Array(1), 0, true)
+      const forged = Buffer.concat([header, ciphertext, tag])
+      const decrypted = keyfold.decrypt(forged, { context: one })
+      if (opens) await expect(decrypted).resolves.toMatchObject({ plaintext: new Uint8Array(1) })
+      else await expect(decrypted).rejects.toEqual(failed)
+    }
   })
 
   test("wraps of a message never open as a data key, nor the other way round", async () => {
