@@ -153,6 +153,7 @@ describe("after a call that fails", () => {
     "a data key asked of a message": () => keyfold.decryptDataKey(envelopes.all, { context }),
     "a KEK that fails in the second slot": () => failing("wrap").encrypt(text, { context }),
     "a KEK that fails to open the second slot": () => failing("unwrap").decrypt(envelopes.all, { context }),
+    "a KEK that fails at once": () => failing("throw").encrypt(text, { context }),
     "a rewrap to a KEK that fails": () => failing("wrap").rewrap(envelopes.all, { context }),
     "a rewrap under any to a KEK that wraps another secret": () =>
       failing("lie").rewrap(envelopes.any, { context }),
@@ -175,16 +176,23 @@ describe("after a call that fails", () => {
 })
 
 /** A keyfold whose KEK of the second pair fails, or lies in wrapping another secret, after the others have answered. */
-function failing(call: "wrap" | "unwrap" | "lie"): Keyfold {
+function failing(call: "wrap" | "throw" | "unwrap" | "lie"): Keyfold {
   const broken = (kek: Kek): Kek => ({
     ...{ providerId: kek.providerId, keyId: kek.keyId },
     wrap: (secret, ...rest) =>
-      call === "wrap" ? refuse() : kek.wrap(call === "lie" ? new Uint8Array(32).fill(9) : secret, ...rest),
+      call === "throw"
+        ? thrown()
+        : call === "wrap"
+          ? refuse()
+          : kek.wrap(call === "lie" ? new Uint8Array(32).fill(9) : secret, ...rest),
     unwrap: (...args) => (call === "unwrap" ? refuse() : kek.unwrap(...args)),
     describe: (options) => kek.describe(options),
     classify: () => "UNAVAILABLE",
   })
   const refuse = () => Promise.reject(new Error("out"))
+  const thrown = (): never => {
+    throw new Error("out")
+  }
   const second = <Entry extends { readonly kek: Kek }>(entries: readonly Entry[]) =>
     entries.map((entry, i) => (i === 1 ? { ...entry, kek: broken(entry.kek) } : entry))
   return createKeyfold({

@@ -165,7 +165,6 @@ export async function rewrapHeader(
 ): Promise<Uint8Array> {
   const { header, context, dek, keys } = opened
   const policy = newPolicy ?? header.policy
-  checkPolicyName(policy)
   const entries = await engine.router.forWriting(context, operation)
   throwIfAborted(operation.signal)
   checkCoverage(entries, context)

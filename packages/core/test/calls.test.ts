@@ -1,7 +1,15 @@
 /** How the engine calls KEKs: in parallel, under deadlines, cancelled for real, with errors wrapped once. */
+import { getEventListeners } from "node:events"
 import { inspect } from "node:util"
 import { describe, expect, test } from "vitest"
-import { createKeyfold, type FailureCode, type Kek, KeyfoldError, type KeyfoldEvent } from "../src/index.ts"
+import {
+  createKeyfold,
+  type FailureCode,
+  type Kek,
+  KeyfoldError,
+  type KeyfoldEvent,
+  type Router,
+} from "../src/index.ts"
 import { type CustomEntry, type TestKek, testKek, testRouter } from "./test-keks.ts"
 
 const context = { organization_id: "org_canary", data_type: "ssn_canary", user: "u_canary" }
@@ -157,6 +165,90 @@ describe("deadlines and aborts", () => {
   })
 })
 
+describe("a caller who has aborted", () => {
+  const counting = (router: Router) => {
+    const asked = { writing: 0, reading: 0 }
+    const counted: Router = {
+      forWriting: (...args) => {
+        asked.writing++
+        return router.forWriting(...args)
+      },
+      forReading: (...args) => {
+        asked.reading++
+        return router.forReading(...args)
+      },
+    }
+    return { asked, keyfold: createKeyfold({ router: counted }) }
+  }
+
+  test("beforehand: not even the router is asked", async () => {
+    const { asked, keyfold } = counting(testRouter())
+    const envelope = await keyfold.encrypt("x", { context })
+    const signal = AbortSignal.abort("gone")
+    await expect(keyfold.encrypt("x", { context, signal })).rejects.toMatchObject({ code: "ABORTED" })
+    await expect(keyfold.decrypt(envelope, { context, signal })).rejects.toMatchObject({ code: "ABORTED" })
+    expect(asked).toEqual({ writing: 1, reading: 0 })
+  })
+
+  test("while it authorizes: likewise", async () => {
+    const { asked, keyfold } = counting(testRouter())
+    const envelope = await keyfold.encrypt("x", { context, embedContext: true })
+    const controller = new AbortController()
+    const authorize = () => {
+      controller.abort()
+      return true
+    }
+    const decrypted = keyfold.decrypt(envelope, { authorize, signal: controller.signal })
+    await expect(decrypted).rejects.toMatchObject({ code: "ABORTED" })
+    expect(asked.reading).toBe(0)
+  })
+
+  test("before another failure: is told of the abort", async () => {
+    const controller = new AbortController()
+    const aborting = {
+      get a() {
+        controller.abort()
+        return 7
+      },
+    }
+    const { signal } = controller
+    const encrypted = createKeyfold({ router: testRouter() }).encrypt("x", {
+      context: aborting as never,
+      signal,
+    })
+    await expect(encrypted).rejects.toMatchObject({ code: "ABORTED" })
+  })
+
+  test("a signal keeps nothing of an operation that is over", async () => {
+    const { keks, keyfold } = setUp()
+    const { signal } = new AbortController()
+    const envelope = await keyfold.encrypt("x", { context, signal })
+    keks[0].fault.unwrap = async () => {
+      throw new Error("down")
+    }
+    await keyfold.decrypt(envelope, { context, signal }).catch(() => undefined)
+    await new Promise((resolve) => setTimeout(resolve))
+    expect(getEventListeners(signal, "abort")).toEqual([])
+  })
+})
+
+test("a router is not asked about a context of more or fewer pairs than an envelope has", async () => {
+  const router = testRouter()
+  const envelope = await createKeyfold({ router }).encrypt("x", { context: { a: "1", b: "2" } })
+  const forReading = () => {
+    throw new Error("asked")
+  }
+  const keyfold = createKeyfold({ router: { forWriting: router.forWriting, forReading } })
+  for (const other of [{ a: "1" }, { a: "1", b: "2", c: "3" }]) {
+    await expect(keyfold.decrypt(envelope, { context: other })).rejects.toMatchObject({
+      code: "DECRYPTION_FAILED",
+    })
+  }
+  await expect(keyfold.decrypt(envelope, { context: { a: "1", b: "3" } })).rejects.toMatchObject({
+    code: "UNKNOWN",
+  })
+})
+
 describe("under any", () => {
   test("a KEK that says ABORTED, though nobody aborted, does not keep the next from opening", async () => {
     const { keks, keyfold } = setUp()
@@ -305,7 +397,8 @@ describe("which failure is told", () => {
     await expect(keyfold.encrypt("x", { context })).rejects.toMatchObject({ code: "UNKNOWN" })
     const broken = () => Promise.reject(new TypeError("surprise"))
     const other = createKeyfold({ router: { forWriting: broken, forReading: broken } })
-    await expect(other.encrypt("x", { context })).rejects.toMatchObject({ code: "UNKNOWN" })
+    const cause = expect.objectContaining({ message: "surprise" })
+    await expect(other.encrypt("x", { context })).rejects.toMatchObject({ code: "UNKNOWN", cause })
   })
 })
 
@@ -357,6 +450,31 @@ describe("the observer", () => {
     ])
     expect(events.every(({ durationMs }) => durationMs >= 0)).toBe(true)
     expect(JSON.stringify(events)).not.toMatch(/canary/)
+  })
+
+  test("is told of KEKs that answer at once likewise, and how long all took", async () => {
+    const events: KeyfoldEvent[] = []
+    const router = testRouter()
+    const keyfold = createKeyfold({ router, onEvent: (event) => events.push(event) })
+    const began = performance.now()
+    await keyfold.encrypt("x", { context: { a: "1" } })
+    const took = performance.now() - began
+    expect(events.map(({ type, code }) => [type, code])).toEqual([
+      ["kek", undefined],
+      ["operation", undefined],
+    ])
+    for (const { durationMs } of events) {
+      expect(durationMs).toBeGreaterThanOrEqual(0)
+      expect(durationMs).toBeLessThanOrEqual(took)
+    }
+    const [kek] = router.keks.values()
+    const { wrap } = kek as TestKek
+    ;(kek as TestKek).wrap = async (...args) => {
+      await new Promise((resolve) => setTimeout(resolve, 30))
+      return wrap(...args)
+    }
+    await keyfold.encrypt("x", { context: { a: "1" } })
+    for (const { durationMs } of events.slice(2)) expect(durationMs).toBeGreaterThan(25)
   })
 
   test("cannot make an operation fail", async () => {
@@ -568,6 +686,17 @@ test.each([
     "INVALID_ARGUMENT",
   ],
   ["no options", (k) => k.encrypt("x", undefined as never), "INVALID_ARGUMENT"],
+  [
+    "a signal that is none",
+    (k) => k.encrypt("x", { context, signal: { aborted: false } as never }),
+    "INVALID_ARGUMENT",
+  ],
+  [
+    "an authorize that is no function",
+    async (k) =>
+      k.decrypt(await k.encrypt("x", { context, embedContext: true }), { authorize: true as never }),
+    "INVALID_ARGUMENT",
+  ],
   ["no context", (k) => k.encrypt("x", {} as never), "INVALID_CONTEXT"],
   ["an envelope that is a number", (k) => k.decrypt(7 as never, { context }), "INVALID_ARGUMENT"],
   ["an empty envelope", (k) => k.decrypt(new Uint8Array(0), { context }), "MALFORMED_ENVELOPE"],

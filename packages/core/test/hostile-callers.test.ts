@@ -96,12 +96,17 @@ describe("a router that does not cover every pair once", () => {
     ["none", []],
     ["other pairs than its bitmap says", [entry(1, [parsed.pairs[1] as never]), entry(2)]],
     ["fewer pairs than its bitmap says", [entry(3, [parsed.pairs[0] as never])]],
+    ["more pairs than its bitmap says", [entry(1, [...parsed.pairs]), entry(2)]],
     ["a pair of another value", [entry(1, [{ name: "a", value: "9" }]), entry(2)]],
     ["a pair of another name", [entry(1, [{ name: "z", value: "1" }]), entry(2)]],
   ])("%s", async (_, entries) => {
     const router: Router = { forWriting: () => entries, forReading: () => [] }
     await expect(createKeyfold({ router }).encrypt("x", { context })).rejects.toEqual(code("NO_ROUTE"))
     expect(entries.every(({ kek }) => (kek as TestKek).calls.wrap === 0)).toBe(true)
+    const sound = testRouter()
+    const envelope = await createKeyfold({ router: sound }).encrypt("x", { context })
+    const changed = createKeyfold({ router: { forWriting: () => entries, forReading: sound.forReading } })
+    await expect(changed.rewrap(envelope, { context })).rejects.toEqual(code("NO_ROUTE"))
   })
 
   test("pairs that are equal to the context's, but other objects, are as good", async () => {
