@@ -179,6 +179,12 @@ const ignore = () => undefined
 function named(error: unknown): KeyfoldError {
   if (error instanceof KeyfoldError) return error
   const { code = "no code" } = error as { code?: string }
+  if (code === "ERR_INVALID_URL") {
+    return new KeyfoldError(
+      "INVALID_ARGUMENT",
+      "the connection string is none: postgres://user@host:5432/database, its special characters percent-encoded",
+    )
+  }
   if (code === "53100") {
     return new KeyfoldError("STORE_FULL", "PostgreSQL has no room to write: free some and try again")
   }

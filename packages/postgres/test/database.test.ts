@@ -246,6 +246,15 @@ describe("PostgreSQL", () => {
     await Promise.all([client.end(), newer.close(), refused.close(), world.close()])
   })
 
+  test("what is no connection string is named as such, without its password", async () => {
+    for (const host of ["h:99999", "h:x"]) {
+      const store = postgresKekStore({ connectionString: `postgres://u:canary@${host}/db` })
+      const error = await Promise.resolve(store.get("k")).catch((error: unknown) => error)
+      expect(error).toMatchObject({ name: "KeyfoldError", code: "INVALID_ARGUMENT" })
+      expect(inspect(error, { depth: 9 })).not.toContain("canary")
+    }
+  })
+
   test("a purge leaves no row; the bytes are in the tables' files until VACUUM FULL, and in the log until it is recycled", async () => {
     const { vault, store, options, close } = await open()
     const { id, versionId } = await vault.create("n", context, randomBytes(3000))
