@@ -137,6 +137,18 @@ describe("a header that is read", () => {
     }
   })
 
+  test("a provider whose id only begins like managed, or begins with it, is another provider", () => {
+    for (const [id, allowed] of [
+      ["m", true],
+      ["manage", true],
+      ["managed", false], // its key ids have 16 bytes
+      ["managed-2", true],
+    ] as const) {
+      const wrap = wrapOf({ identity: identity(ascii(id), ascii("k")), wrapped: new Uint8Array(9) })
+      expect([id, reads(header([wrap]))]).toEqual([id, allowed])
+    }
+  })
+
   test("a key id is 1 to 1,024 of printable ASCII without spaces", () => {
     for (let byte = 0; byte < 256; byte++) {
       const wrap = wrapOf({ identity: identity(ascii("aws-kms"), Uint8Array.from([0x61, byte])) })
