@@ -94,6 +94,14 @@ describe("after a call that succeeds", () => {
     expect(left()).toEqual([])
   })
 
+  test("a plaintext of several segments leaves no copy of a segment", async () => {
+    const envelope = await keyfold.encrypt(new Uint8Array(2.5 * 2 ** 20).fill(7), { context })
+    held.secrets.length = 0
+    const { plaintext } = await keyfold.decrypt(envelope, { context })
+    expect(held.secrets.length).toBeGreaterThan(5)
+    expect(left(plaintext)).toEqual([])
+  })
+
   test("decryptMany leaves the plaintexts, also where items share a call that takes its time", async () => {
     const copied: Uint8Array[] = []
     const from = vi.spyOn(Uint8Array, "from").mockImplementation(((source: Uint8Array) => {

@@ -13,6 +13,7 @@ import {
   scopedBinding,
 } from "../src/index.ts"
 import { callUnwrap, callWrap } from "../src/kek-call.ts"
+import { allocate } from "../src/message.ts"
 import { type CustomEntry, randomKeyId, type TestKek, testKek, testRouter } from "./test-keks.ts"
 
 const context = { a: "1", b: "2" }
@@ -140,7 +141,36 @@ test("a plaintext that is transferred, before or meanwhile, is refused and never
     const sealing = keyfold.encrypt(going, { context })
     structuredClone(going, { transfer: [going.buffer] })
     await expect(sealing).rejects.toEqual(code("INVALID_ARGUMENT"))
+    const shrinking = new Uint8Array(new ArrayBuffer(length, { maxByteLength: length }))
+    const shortened = keyfold.encrypt(shrinking, { context })
+    shrinking.buffer.resize(length - 1)
+    await expect(shortened).rejects.toEqual(code("INVALID_ARGUMENT"))
   }
+  const forWriting = () => {
+    throw new Error("asked")
+  }
+  const unasked = createKeyfold({ router: { forWriting, forReading: () => [] } })
+  await expect(unasked.encrypt(gone, { context })).rejects.toEqual(code("INVALID_ARGUMENT"))
+})
+
+test("what no array holds is an invalid argument with its cause", () => {
+  const cause = expect.any(RangeError)
+  expect(() => allocate(2 ** 53 - 1)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT", cause }))
+})
+
+test("a plaintext whose text form would be too long is refused before a KEK is made", async () => {
+  const router: Router = {
+    forWriting: () => {
+      throw new Error("asked")
+    },
+    forReading: () => [],
+  }
+  const long = new Uint8Array(2 ** 28)
+  const keyfold = createKeyfold({ router })
+  const text = keyfold.encrypt(long, { context, output: "base64url" })
+  await expect(text).rejects.toEqual(code("INVALID_ARGUMENT"))
+  const bytes = keyfold.encrypt(long, { context, output: "bytes" })
+  await expect(bytes).rejects.toEqual(code("UNKNOWN")) // the router was asked
 })
 
 test("decryptMany with a KEK whose secrets are Buffers", async () => {

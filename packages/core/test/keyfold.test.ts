@@ -30,6 +30,25 @@ test("streams", async () => {
   expect((await keyfold.decrypt(again, { context })).plaintext).toEqual(data)
 })
 
+test("rewrap and reencrypt give the form that they were given, and keep what is embedded", async () => {
+  const keyfold = createKeyfold({ router: testRouter() })
+  for (const embedContext of [true, false]) {
+    const bytes = await keyfold.encrypt("x", { context, embedContext, output: "bytes" })
+    expect(bytes).toBeInstanceOf(Uint8Array)
+    const text = Buffer.from(bytes).toString("base64url")
+    for (const given of [bytes, text] as readonly string[]) {
+      for (const made of [
+        await keyfold.rewrap(given, { context }),
+        await keyfold.reencrypt(given, { context }),
+      ]) {
+        expect(typeof made).toBe(typeof given)
+        expect(keyfold.inspect(made).embedsContext).toBe(embedContext)
+        expect((await keyfold.decrypt(made, { context })).plaintext).toEqual(new TextEncoder().encode("x"))
+      }
+    }
+  }
+})
+
 test("a stream of nothing is a header and one tag, in no empty chunk, and opens to nothing", async () => {
   const keyfold = createKeyfold({ router: testRouter() })
   const sealed = await keyfold.encryptStream(new Blob([]).stream(), { context })
