@@ -185,7 +185,8 @@ describe("a caller who has aborted", () => {
     const { asked, keyfold } = counting(testRouter())
     const envelope = await keyfold.encrypt("x", { context })
     const signal = AbortSignal.abort("gone")
-    await expect(keyfold.encrypt("x", { context, signal })).rejects.toMatchObject({ code: "ABORTED" })
+    const aborted = { code: "ABORTED", cause: "gone" }
+    await expect(keyfold.encrypt("x", { context, signal })).rejects.toMatchObject(aborted)
     await expect(keyfold.decrypt(envelope, { context, signal })).rejects.toMatchObject({ code: "ABORTED" })
     expect(asked).toEqual({ writing: 1, reading: 0 })
   })
@@ -246,6 +247,156 @@ test("a router is not asked about a context of more or fewer pairs than an envel
   }
   await expect(keyfold.decrypt(envelope, { context: { a: "1", b: "3" } })).rejects.toMatchObject({
     code: "UNKNOWN",
+  })
+})
+
+describe("what a KEK answers", () => {
+  const late = (kek: TestKek, ms: number) => {
+    const { unwrap } = kek
+    kek.unwrap = async (...args) => {
+      await new Promise((resolve) => setTimeout(resolve, ms))
+      return unwrap(...args)
+    }
+  }
+
+  test("late is told once, as what it was: too late", async () => {
+    const events: KeyfoldEvent[] = []
+    const { keks, keyfold } = setUp({ deadlineMs: 20, onEvent: (event) => events.push(event) })
+    const envelope = await keyfold.encrypt("x", { context })
+    events.length = 0
+    late(keks[0], 60)
+    const { unwrap } = keks[1]
+    keks[1].unwrap = async (...args) => {
+      await unwrap(...args)
+      await new Promise((resolve) => setTimeout(resolve, 60))
+      throw new KeyfoldError("KEY_DISABLED", "off")
+    }
+    const message = "the aws-kms key arn:key/data_type for data_type: no answer within 20 ms"
+    await expect(keyfold.decrypt(envelope, { context })).rejects.toMatchObject({ code: "TIMEOUT", message })
+    await new Promise((resolve) => setTimeout(resolve, 80))
+    expect(events.map(({ type, code }) => [type, code])).toEqual([
+      ["kek", undefined],
+      ["kek", "TIMEOUT"],
+      ["kek", "TIMEOUT"],
+      ["operation", "TIMEOUT"],
+    ])
+  })
+
+  test("in time leaves no timer behind", async () => {
+    const { keyfold } = setUp({ deadlineMs: 600_000 })
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length
+    const before = timers()
+    await keyfold.encrypt("x", { context })
+    expect(timers()).toBe(before)
+  })
+
+  test("is wiped, also where it has another length, which opens nothing", async () => {
+    const events: KeyfoldEvent[] = []
+    const { keks, keyfold } = setUp({ onEvent: (event) => events.push(event) })
+    const envelope = await keyfold.encrypt("x", { context })
+    const kek = keks[2]
+    const { unwrap } = kek
+    for (const [bytes, opens] of [
+      [32, true],
+      [31, false],
+      [33, false],
+    ] as const) {
+      let given = new Uint8Array(0)
+      kek.unwrap = async (...args) => {
+        given = new Uint8Array(bytes).fill(7)
+        given.set((await unwrap(...args)).subarray(0, bytes))
+        return given
+      }
+      events.length = 0
+      const decrypted = keyfold.decrypt(envelope, { context })
+      if (opens) await expect(decrypted).resolves.toMatchObject({ context })
+      else await expect(decrypted).rejects.toMatchObject({ code: "DECRYPTION_FAILED" })
+      expect(given.every((byte) => byte === 0)).toBe(true)
+      const event = events.find((each) => each.type === "kek" && each.keyId === kek.keyId)
+      expect(event?.code).toBe(opens ? undefined : "DECRYPTION_FAILED")
+    }
+  })
+
+  test("at once with another length is wiped and opens nothing either", async () => {
+    const keks = ["a", "b"].map((letter) => testKek("managed", letter.repeat(32)))
+    const custom = ["a", "b"].map(
+      (name, i): CustomEntry => ({ names: [name], kek: keks[i] as Kek, owner: "", companion: undefined }),
+    )
+    const keyfold = createKeyfold({ router: testRouter(custom) })
+    const pairs = { a: "1", b: "2" }
+    const envelope = await keyfold.encrypt("x", { context: pairs })
+    const [, second] = keks as [TestKek, TestKek]
+    const { unwrap } = second
+    const given = new Uint8Array(33)
+    second.unwrap = (...args) => {
+      given.set(unwrap(...args) as Uint8Array)
+      return given
+    }
+    await expect(keyfold.decrypt(envelope, { context: pairs })).rejects.toMatchObject({
+      code: "DECRYPTION_FAILED",
+    })
+    expect(given.every((byte) => byte === 0)).toBe(true)
+  })
+
+  test("that cannot even be looked at is UNKNOWN, thrown or given", async () => {
+    const { proxy, revoke } = Proxy.revocable({}, {})
+    revoke()
+    const { keks, keyfold } = setUp()
+    for (const wrap of [
+      () => {
+        throw proxy
+      },
+      () => Promise.reject(proxy),
+      async () => ({
+        get keyVersion() {
+          throw proxy
+        },
+      }),
+    ]) {
+      keks[0].wrap = wrap as never
+      const encrypted = keyfold.encrypt("x", { context })
+      await expect(encrypted).rejects.toMatchObject({ code: "UNKNOWN", keyId: keks[0].keyId })
+      await expect(encrypted).rejects.toThrow(/it failed with an error that cannot be looked at$/)
+    }
+  })
+
+  test("to the question whether a lease served it is told", async () => {
+    const events: KeyfoldEvent[] = []
+    const { keks, keyfold } = setUp({ onEvent: (event) => events.push(event) })
+    for (const [kek, hit] of [
+      [keks[0], true],
+      [keks[1], false],
+    ] as const) {
+      const { wrap } = kek
+      kek.wrap = (secret, context, options) => {
+        options.onLease?.(hit)
+        return wrap(secret, context, options)
+      }
+    }
+    await keyfold.encrypt("x", { context })
+    const told = events.map((event) =>
+      event.type === "kek" ? [event.action, event.keyId, event.leaseHit] : [],
+    )
+    expect(told).toEqual([
+      ["wrap", "arn:key/data_type", true],
+      ["wrap", "arn:key/organization_id", false],
+      ["wrap", "arn:key/user", undefined],
+      [],
+    ])
+  })
+})
+
+test("a failing KEK is named with its provider, its id and its pairs, on one line", async () => {
+  const names = ["a\n", "b\u2028", "c\u2029", "dä"]
+  const kek = testKek("gcp-kms", "projects/p/key")
+  kek.fault.wrap = () => {
+    throw new KeyfoldError("UNAVAILABLE", "down")
+  }
+  const keyfold = createKeyfold({ router: testRouter([{ names, kek, owner: "", companion: undefined }]) })
+  const pairs = Object.fromEntries(names.map((name) => [name, "v"]))
+  await expect(keyfold.encrypt("x", { context: pairs })).rejects.toMatchObject({
+    message: "the gcp-kms key projects/p/key for a?, b?, c?, dä: down",
+    pairNames: names,
   })
 })
 
@@ -433,19 +584,19 @@ describe("the observer", () => {
     }
     await keyfold.decrypt(envelope, { context }).catch(() => undefined)
     const told = events.map((event) => [
-      event.type,
+      event.type === "kek" ? event.action : event.type,
       event.operation,
       event.type === "kek" ? event.keyId : "",
       event.code,
     ])
     expect(told).toEqual([
-      ["kek", "encrypt", "arn:key/data_type", undefined],
-      ["kek", "encrypt", "arn:key/organization_id", undefined],
-      ["kek", "encrypt", "arn:key/user", undefined],
+      ["wrap", "encrypt", "arn:key/data_type", undefined],
+      ["wrap", "encrypt", "arn:key/organization_id", undefined],
+      ["wrap", "encrypt", "arn:key/user", undefined],
       ["operation", "encrypt", "", undefined],
-      ["kek", "decrypt", "arn:key/data_type", undefined],
-      ["kek", "decrypt", "arn:key/organization_id", "KEY_DISABLED"],
-      ["kek", "decrypt", "arn:key/user", undefined],
+      ["unwrap", "decrypt", "arn:key/data_type", undefined],
+      ["unwrap", "decrypt", "arn:key/organization_id", "KEY_DISABLED"],
+      ["unwrap", "decrypt", "arn:key/user", undefined],
       ["operation", "decrypt", "", "KEY_DISABLED"],
     ])
     expect(events.every(({ durationMs }) => durationMs >= 0)).toBe(true)
