@@ -6,7 +6,13 @@ type Call = Node & { readonly callee?: { readonly name?: string }; readonly argu
 type Path = { readonly node: Node; readonly parentPath: Path | null }
 
 /** What makes an error, and which of its arguments the wording is. */
-const WORDING: Readonly<Record<string, number>> = { KeyfoldError: 1, malformed: 0, invalid: 0, tooLarge: 0 }
+const WORDING: Readonly<Record<string, number>> = {
+  KeyfoldError: 1,
+  malformed: 0,
+  invalid: 0,
+  tooLarge: 0,
+  corrupt: 0,
+}
 
 export const strykerPlugins = [
   declareValuePlugin(PluginKind.Ignore, "messages", {
