@@ -166,6 +166,36 @@ describe("keys", () => {
     for (const envelope of envelopes) await vault.keyfold().decrypt(envelope, { context: org })
   })
 
+  test("a key that covered other pairs, or has its id at another provider, is another one in history", async () => {
+    const binding = await vault.add(both, {}, "k")
+    const earlier = ["aws-kms", "gcp-kms"].flatMap((provider) =>
+      [["organization_id"], ["data_type"]].map((pairs) => ({
+        ...{
+          provider,
+          keyId: "k",
+          owner: binding.owner,
+          options: {},
+          publicKey: false,
+          companion: undefined,
+        },
+        ...{ leaseTtlMs: 0, match: both, pairs, lastVersion: undefined, closedAt: "2026-01-01T00:00:00Z" },
+      })),
+    )
+    const replaced = await replaceKey(
+      { ...binding, history: earlier },
+      { kek: vault.aws.kek("next") },
+      vault.list(),
+      change(),
+    )
+    expect(replaced.history.map(({ provider, keyId, pairs }) => [provider, keyId, pairs.length])).toEqual([
+      ["aws-kms", "k", 1],
+      ["aws-kms", "k", 1],
+      ["gcp-kms", "k", 1],
+      ["gcp-kms", "k", 1],
+      ["aws-kms", "k", 2],
+    ])
+  })
+
   test("the same key with other options is reached otherwise, and is no former key", async () => {
     const binding = await vault.add(org, { options: { region: "eu-central-1" } }, "cmk")
     const options = { region: "eu-central-1", roleArn: "arn:aws:iam::1:role/x" }

@@ -1,5 +1,12 @@
 /** Where a router has its bindings from: a list, or a lookup in somebody's database. */
-import { createKeyfold, KeyfoldError, type Router } from "@keyfold/core"
+import {
+  createKeyfold,
+  type Kek,
+  type KekProvider,
+  KeyfoldError,
+  parseContext,
+  type Router,
+} from "@keyfold/core"
 import { createManagedProvider, type ManagedProvider, memoryStore } from "@keyfold/kek-managed"
 import { beforeEach, describe, expect, test } from "vitest"
 import {
@@ -252,6 +259,118 @@ test("managed KEKs may come by promise, at once, or not at all, each for its own
   ]) {
     await expect(keyfold.decrypt(envelope, { context: other })).rejects.toEqual(code("DECRYPTION_FAILED"))
   }
+})
+
+describe("a key that cannot be had", () => {
+  const keyfoldWith = (provider: KekProvider | undefined) =>
+    createKeyfold({
+      router: createRouter({
+        managed,
+        providers: provider === undefined ? [] : [provider],
+        bindings: [binding],
+      }),
+    })
+  const says = (code: string, why: string, more: object = {}) => ({
+    ...{ code, providerId: "aws-kms", keyId: "arn:b", pairNames: ["organization_id"] },
+    message: `the aws-kms key arn:b for organization_id cannot be used: ${why}`,
+    ...more,
+  })
+  const giving = (kek: () => Kek): KekProvider => ({ id: "aws-kms", kek })
+
+  test("for want of its provider", async () => {
+    const encrypted = keyfoldWith(undefined).encrypt("x", { context })
+    await expect(encrypted).rejects.toMatchObject(
+      says("NO_ROUTE", 'give the provider "aws-kms" to createRouter'),
+    )
+  })
+
+  test("because its provider names it otherwise", async () => {
+    const why = "its provider names it otherwise: keep the key id that the provider's kek has"
+    const kek = aws.kek("arn:b")
+    for (const other of [
+      { ...kek, keyId: "arn:c" },
+      { ...kek, providerId: "gcp-kms" },
+    ]) {
+      const encrypted = keyfoldWith(giving(() => other)).encrypt("x", { context })
+      await expect(encrypted).rejects.toMatchObject(says("INVALID_ARGUMENT", why))
+    }
+    await expect(keyfoldWith(giving(() => ({ ...kek }))).encrypt("x", { context })).resolves.toBeDefined()
+  })
+
+  test("because its provider fails, with or without a code", async () => {
+    for (const [cause, code, why] of [
+      [new KeyfoldError("PERMISSION_DENIED", "no such role"), "PERMISSION_DENIED", "no such role"],
+      [new TypeError("surprise"), "UNKNOWN", "its provider failed; see the cause"],
+    ] as const) {
+      const provider = giving(() => {
+        throw cause
+      })
+      await expect(keyfoldWith(provider).encrypt("x", { context })).rejects.toMatchObject(
+        says(code, why, { cause }),
+      )
+    }
+  })
+
+  test("because its binding is disabled", async () => {
+    const router = createRouter({ managed, providers: [aws], bindings: [{ ...binding, state: "disabled" }] })
+    const why = "the binding b is disabled: activate it to use this data"
+    const encrypted = createKeyfold({ router }).encrypt("x", { context })
+    await expect(encrypted).rejects.toMatchObject(says("KEY_DISABLED", why))
+    const [candidate] = await router.forReading(parseContext(context), {})
+    const kek = candidate?.kek as Kek
+    await expect(kek.describe({})).rejects.toMatchObject(says("KEY_DISABLED", why))
+    expect([kek.classify(new KeyfoldError("TIMEOUT", "late")), kek.classify(new Error("x"))]).toEqual([
+      "TIMEOUT",
+      "UNKNOWN",
+    ])
+  })
+
+  test("for want of the managed provider whose KEK a former one was", async () => {
+    const user = { user: "u" }
+    const before = await createKeyfold({ router: createRouter({ managed }) }).encrypt("x", { context: user })
+    const draft = { id: "u", match: user, owner: "org_1" }
+    const bound = await addBinding(draft, aws.kek("arn:u"), [], { managed, save })
+    const keyfold = createKeyfold({ router: createRouter({ providers: [aws], bindings: [bound] }) })
+    const [former] = bound.history
+    await expect(keyfold.decrypt(before, { context: user })).rejects.toMatchObject({
+      ...{ code: "NO_ROUTE", providerId: "managed", keyId: former?.keyId, pairNames: ["user"] },
+      message: expect.stringMatching(/it needs the managed provider: give it to createRouter$/),
+    })
+  })
+
+  test("two providers of one id, or one of managed KEKs, are refused", () => {
+    for (const providers of [[aws, { ...aws }], [{ ...aws, id: "managed" }]]) {
+      expect(() => createRouter({ managed, providers })).toThrow(code("INVALID_ARGUMENT"))
+    }
+    expect(createRouter({ managed, providers: [aws, { ...aws, id: "other" }] })).toBeDefined()
+  })
+})
+
+test("a former key opens no context but those of its own match", async () => {
+  const narrow = { organization_id: "org_1", user: "u" }
+  const former: Binding["history"][0] = {
+    ...{ provider: "aws-kms", keyId: "arn:former", owner: "org_1", options: {}, publicKey: false },
+    ...{ companion: undefined, leaseTtlMs: 0, match: narrow, pairs: ["user"] },
+    ...{ lastVersion: undefined, closedAt: "2026-01-01T00:00:00Z" },
+  }
+  const router = createRouter({ providers: [aws], bindings: [{ ...binding, history: [former] }] })
+  const candidates = async (context: Record<string, string>) =>
+    (await router.forReading(parseContext(context), {})).map(({ kek, mask }) => [kek.keyId, mask])
+  expect(await candidates(narrow)).toEqual([
+    ["arn:b", 1],
+    ["arn:former", 2],
+  ])
+  expect(await candidates({ ...narrow, user: "v" })).toEqual([["arn:b", 1]])
+  expect(await candidates({ organization_id: "org_1" })).toEqual([["arn:b", 1]])
+})
+
+test("managed KEKs have no owner", async () => {
+  const router = createRouter({ managed, providers: [aws], bindings: [binding] })
+  const entries = await router.forWriting(parseContext(context), {})
+  expect(entries.map(({ kek, owner }) => [kek.providerId, owner])).toEqual([
+    ["aws-kms", "org_1"],
+    ["managed", ""],
+  ])
 })
 
 describe("the environment", () => {
