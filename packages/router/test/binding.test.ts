@@ -1,7 +1,7 @@
 /** A binding is plain data from anybody's database: every field of it is judged, with every limit from both sides. */
 import { describe, expect, test } from "vitest"
 import { parseBinding } from "../src/binding.ts"
-import { copyPlain } from "../src/plain-data.ts"
+import { copyPlain, shown } from "../src/plain-data.ts"
 
 const invalid = expect.objectContaining({ name: "KeyfoldError", code: "INVALID_ARGUMENT" })
 const managedKey = "0123456789abcdef".repeat(2)
@@ -191,4 +191,8 @@ describe("plain data", () => {
     expect(() => copyPlain(nested(9))).toThrow(invalid)
     expect(() => copyPlain([nested(8)])).toThrow(invalid)
   })
+})
+
+test("names in a message stay on their line", () => {
+  expect(shown(["a\n", "b\u2028c", "\u2029", "dä"])).toBe("a?, b?c, ?, dä")
 })
