@@ -1,7 +1,7 @@
 /**
- * `pnpm mutate [core] [router] [--files a.ts,b.ts]`: changes core's format, context and engine, and the router, one place
+ * `pnpm mutate [core] [router] [--files a.ts,b.ts] [--again]`: changes core's format, context and engine, and the router, one place
  * at a time, and counts the changes that no test notices. docs/mutation.md has the figures. A file of 300 lines takes some
- * ten minutes on two cores.
+ * ten minutes on two cores. `--again` keeps what the last run found, but for what a changed test or source may answer otherwise.
  */
 import { mkdirSync } from "node:fs"
 import { parseArgs } from "node:util"
@@ -18,7 +18,7 @@ type Part = keyof typeof PARTS
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { files: { type: "string" } },
+  options: { files: { type: "string" }, again: { type: "boolean", default: false } },
 })
 const parts = (positionals.length === 0 ? Object.keys(PARTS) : positionals) as Part[]
 mkdirSync("coverage", { recursive: true })
@@ -35,6 +35,8 @@ for (const part of parts) {
     reporters: ["clear-text", "progress-append-only", "json"],
     clearTextReporter: { reportTests: false, allowColor: false },
     jsonReporter: { fileName: `coverage/mutation-${part}.json` },
+    incremental: values.again,
+    incrementalFile: `coverage/mutation-${part}.json`,
     coverageAnalysis: "perTest",
     // What runs once, when a file is loaded, would need every test anew for each change.
     ignoreStatic: true,
