@@ -128,7 +128,15 @@ describe("a former key that was dropped from history stays shut", () => {
     )
   })
 
-  test("and an unknown one is named as unknown", async () => {
+  test("and an unknown one is named as unknown, also beside others", async () => {
+    await vault.keyfold().encrypt("x", { context: org })
+    const { history } = await vault.add(org)
+    expect(history).toHaveLength(1)
+    expect(() => withoutHistory(only(), "another")).toThrow(failure("KEY_NOT_FOUND"))
+    expect(withoutHistory(only(), history[0]?.keyId as string).history).toEqual([])
+  })
+
+  test("and one of a binding without any likewise", async () => {
     const binding = await vault.add(org)
     expect(() => withoutHistory(binding, "another")).toThrow(failure("KEY_NOT_FOUND"))
   })
@@ -153,6 +161,15 @@ describe("keys", () => {
       change(),
     )
     await expect(toAws).rejects.toEqual(failure("INVALID_ARGUMENT"))
+  })
+
+  test("of AWS refuse a name under aws: also beside others", async () => {
+    for (const match of [
+      { ...org, "aws:tenant": "1" },
+      { "aws:tenant": "1", zone: "a" },
+    ]) {
+      await expect(vault.add(match)).rejects.toEqual(failure("INVALID_ARGUMENT"))
+    }
   })
 
   test("going back and forth between two keys leaves one entry each, and all data readable", async () => {
@@ -232,6 +249,10 @@ describe("keys", () => {
   test("a KMS that cannot describe the key ends the change before anything is closed or saved", async () => {
     const kek = vault.aws.kek("cmk")
     const denied = new KeyfoldError("PERMISSION_DENIED", "allow kms:DescribeKey")
+    const named = new KeyfoldError("THROTTLED", "slow down", { providerId: "aws-kms", keyId: "cmk" })
+    const throttled = { ...kek, describe: () => Promise.reject(named) }
+    const refused = addBinding({ id: "b", match: org, owner: "o" }, throttled, [], change())
+    await expect(refused).rejects.toBe(named)
     const errors: [unknown, string][] = [
       [denied, "PERMISSION_DENIED"],
       [new Error("socket hang up"), "UNAVAILABLE"],
@@ -280,6 +301,59 @@ describe("ids and states", () => {
     await removeBinding(only(), change())
     await expect(vault.add({ user: "u" }, { id: "b" }, "third")).rejects.toEqual(failure("INVALID_ARGUMENT"))
     await vault.keyfold().decrypt(envelope, { context: org })
+  })
+
+  test("an id never moves to a narrower or a wider match", async () => {
+    await vault.add(both, { id: "b" }, "first")
+    for (const match of [org, { ...both, user: "u" }]) {
+      await expect(vault.add(match, { id: "b" }, "first")).rejects.toEqual(failure("INVALID_ARGUMENT"))
+    }
+  })
+
+  test("a removed binding overlaps with nothing", async () => {
+    const removed = await vault.add(both)
+    await expect(vault.add({ ...org, user: "u" })).rejects.toEqual(failure("AMBIGUOUS_BINDING"))
+    await removeBinding(removed, change())
+    await expect(vault.add({ ...org, user: "u" })).resolves.toMatchObject({ state: "active" })
+  })
+
+  test("adding what is there completes it, and switches nothing on that was switched off", async () => {
+    const pending = await vault.add(org, { id: "b", state: "pending" }, "k")
+    expect(await vault.add(org, { id: "b", state: "pending" }, "k")).toEqual(pending)
+    expect(await providersFor(vault.keyfold(), org)).toEqual(["managed"])
+    const active = await vault.add(org, { id: "b" }, "k")
+    expect(active).toMatchObject({ state: "active" })
+    expect(await vault.add(org, { id: "b", state: "pending" }, "k")).toEqual(active)
+    const disabled = await disableBinding(active, change())
+    expect(await vault.add(org, { id: "b" }, "k")).toEqual(disabled)
+    expect(only().state).toBe("disabled")
+  })
+
+  test("a verified binding has wrapped nothing either, and a new key of it is to be verified anew", async () => {
+    const pending = await vault.add(org, { state: "pending" }, "first")
+    const verified: Binding = { ...pending, state: "verified" }
+    const moved = await replaceKey(verified, { kek: vault.aws.kek("second") }, vault.list(), change())
+    expect(moved).toMatchObject({ state: "pending", keyId: "second", history: [] })
+    expect(await removeBinding(verified, change())).toMatchObject({ state: "removed", history: [] })
+  })
+
+  test("removing reopens the pair of a one-pair match, also again, and no other; nothing is saved twice", async () => {
+    const reopened: string[] = []
+    const managed: ManagedKeks = {
+      ...vault.managed,
+      reopenPair: (pair) => {
+        reopened.push(pair.name)
+        return vault.managed.reopenPair(pair)
+      },
+    }
+    const narrow = await removeBinding(await vault.add(org), { managed, save: vault.save })
+    const wide = await removeBinding(await vault.add(both), { managed, save: vault.save })
+    expect(reopened).toEqual(["organization_id"])
+    const save = () => expect.unreachable()
+    expect(await removeBinding(narrow, { managed, save })).toEqual(narrow)
+    expect(await removeBinding(wide, { managed, save })).toEqual(wide)
+    expect(reopened).toEqual(["organization_id", "organization_id"])
+    expect(await removeBinding(narrow, { managed: undefined, save })).toEqual(narrow)
   })
 
   test("a removed binding that is added again under its id keeps its history", async () => {

@@ -192,6 +192,25 @@ describe("revocation", () => {
     expect(from.calls).toBe(3)
   })
 
+  test("ends no lease of another CMK, whether it is kept or asked for", async () => {
+    const { from, keyId, lease } = fresh()
+    const kept = fresh({}, from)
+    await wrapOnce(kept.kek)
+    const asking = fresh({}, from)
+    let release = () => {}
+    from.trouble = () => new Promise((resolve) => (release = resolve))
+    const waiting = wrapOnce(asking.kek)
+    from.trouble = () => {}
+    from.denied.add(keyId)
+    await expect(wrapOnce(lease({ ttlMs: 0 }))).rejects.toEqual(failure("KEY_DISABLED"))
+    release()
+    await waiting
+    const before = from.calls
+    expect((await wrapOnce(kept.kek)).leased).toBe(true)
+    expect((await wrapOnce(asking.kek)).leased).toBe(true)
+    expect(from.calls).toBe(before)
+  })
+
   test("an outage drops nothing", async () => {
     const { from, kek, lease } = fresh()
     await wrapOnce(kek)
