@@ -88,6 +88,87 @@ describe("a lease", () => {
     expect(from.calls).toBe(4)
   })
 
+  test("makes no more wraps than maxUses, also of one after the other, and may make a single one", async () => {
+    for (const [maxUses, calls] of [
+      [3, 4],
+      [1, 10],
+    ] as const) {
+      const { from, kek } = fresh({ maxUses })
+      for (let i = 0; i < 10; i++) await wrapOnce(kek)
+      expect(from.calls).toBe(calls)
+    }
+  })
+
+  test("has a random key of its own, which is wiped once it is wrapped or opened", async () => {
+    const { from, keyId, lease } = fresh()
+    const native = from.kek(keyId)
+    const seen: { readonly held: Uint8Array; readonly copy: Uint8Array }[] = []
+    const hold = (held: Uint8Array) => {
+      seen.push({ held, copy: held.slice() })
+      return held
+    }
+    const records: WrapRecord[] = []
+    const spying: Kek = {
+      ...native,
+      wrap: (leaseKey, ...rest) => native.wrap(hold(leaseKey), ...rest),
+      unwrap: async (record, ...rest) => {
+        records.push(record)
+        return hold(await native.unwrap(record, ...rest))
+      },
+    }
+    const made = [leased(spying, entry), leased(spying, entry)]
+    const [record] = [await wrapOnce(made[0] as Kek), await wrapOnce(made[1] as Kek)]
+    await (made[1] as Kek).unwrap(record as WrapRecord, inEnvelope(), {})
+    const keys = seen.map(({ copy }) => Buffer.from(copy).toString("hex"))
+    expect(seen.map(({ copy }) => copy.length)).toEqual([32, 32, 32])
+    expect([keys[0] === keys[1], keys[0] === keys[2], keys.includes("00".repeat(32))]).toEqual([
+      ...[false, true, false],
+    ])
+    expect(seen.every(({ held }) => held.every((byte) => byte === 0))).toBe(true)
+    expect(records).toMatchObject([{ leased: false, keyVersion: 0 }])
+    await expect(lease().unwrap(record as WrapRecord, inEnvelope(), {})).resolves.toEqual(secret)
+  })
+
+  test("is refused where its CMK gives what no lease can be", async () => {
+    const { from, keyId } = fresh()
+    const native = from.kek(keyId)
+    const giving = (change: Partial<WrapRecord>) =>
+      leased({ ...native, wrap: async (...args) => ({ ...(await native.wrap(...args)), ...change }) }, entry)
+    for (const change of [{ leased: true }, { wrapped: new Uint8Array(8115) }]) {
+      await expect(wrapOnce(giving(change))).rejects.toEqual(failure("UNKNOWN"))
+    }
+    const longest = await wrapOnce(giving({ wrapped: new Uint8Array(8114) }))
+    expect(longest.wrapped).toHaveLength(8192)
+    const record = await wrapOnce(leased(native, entry))
+    for (const length of [0, 31, 33]) {
+      const opening = leased({ ...native, unwrap: async () => new Uint8Array(length) }, entry)
+      await expect(opening.unwrap(record, inEnvelope(), {})).rejects.toEqual(failure("DECRYPTION_FAILED"))
+    }
+  })
+
+  test("that is off is told as not used, and each opening reaches the CMK, whose call its caller can end", async () => {
+    const { from, lease } = fresh()
+    const record = await wrapOnce(lease())
+    const off = lease({ ttlMs: 0 })
+    const told: boolean[] = []
+    const { calls } = from
+    for (let i = 0; i < 2; i++) await off.unwrap(record, inEnvelope(), { onLease: (hit) => told.push(hit) })
+    expect([told, from.calls - calls]).toEqual([[false, false], 2])
+    for (const kek of [off, lease()]) {
+      const controller = new AbortController()
+      let heard: AbortSignal | undefined
+      from.trouble = (_, signal) => {
+        heard = signal
+        return new Promise((_, reject) => signal?.addEventListener("abort", () => reject(signal.reason)))
+      }
+      const waiting = kek.unwrap(record, inEnvelope(), { signal: controller.signal })
+      await sleep(0)
+      controller.abort("enough")
+      await expect(waiting).rejects.toBe("enough")
+      expect(heard?.aborted).toBe(true)
+    }
+  })
+
   test("ends with its time, counted from the beginning of the call that proved it", async () => {
     const { from, kek } = fresh({ ttlMs: 200 })
     from.trouble = async () => void (await sleep(150))
@@ -209,6 +290,59 @@ describe("revocation", () => {
     expect((await wrapOnce(kept.kek)).leased).toBe(true)
     expect((await wrapOnce(asking.kek)).leased).toBe(true)
     expect(from.calls).toBe(before)
+  })
+
+  test("a denial that a KEK throws at once counts likewise", async () => {
+    const { from, keyId, kek } = fresh()
+    await wrapOnce(kek)
+    const denying = {
+      ...from.kek(keyId),
+      wrap: () => {
+        throw new KeyfoldError("PERMISSION_DENIED", "no")
+      },
+    }
+    expect(() => leased(denying, { ...entry, ttlMs: 0 }).wrap(secret, inEnvelope(), {})).toThrow(
+      failure("PERMISSION_DENIED"),
+    )
+    const { calls } = from
+    await wrapOnce(kek)
+    expect(from.calls).toBe(calls + 1)
+  })
+
+  test("a KEK that cannot even name its failure is told as it failed", async () => {
+    const { from, keyId } = fresh()
+    const failed = new Error("who knows")
+    const native = from.kek(keyId)
+    const nameless: Kek = {
+      ...native,
+      wrap: () => Promise.reject(failed),
+      classify: () => {
+        throw new Error("classify")
+      },
+    }
+    await expect(wrapOnce(leased(nameless, { ...entry, ttlMs: 0 }))).rejects.toBe(failed)
+    await expect(wrapOnce(leased(nameless, entry))).rejects.toBe(failed)
+  })
+
+  test("a key that is described as enabled keeps its leases", async () => {
+    const { from, kek } = fresh()
+    await wrapOnce(kek)
+    from.facts = { state: "enabled" }
+    await kek.describe({})
+    await wrapOnce(kek)
+    expect(from.calls).toBe(1)
+  })
+
+  test("an outage is not asked about again with every use", async () => {
+    const { from, kek } = fresh({ ttlMs: 800 })
+    await wrapOnce(kek)
+    await sleep(620)
+    from.trouble = outage
+    for (let i = 0; i < 6; i++) {
+      expect((await wrapOnce(kek)).leased).toBe(true)
+      await sleep(10)
+    }
+    expect(from.calls).toBe(2)
   })
 
   test("an outage drops nothing", async () => {
@@ -349,18 +483,40 @@ describe("what never passes for a lease", () => {
     )
   })
 
-  test("a lease KEK refuses another owner or other pairs than its own", () => {
-    const { kek } = fresh()
-    expect(() => kek.wrap(secret, inEnvelope("org_2"), {})).toThrow(failure("INVALID_ARGUMENT"))
-    const context = { ...inEnvelope(), covered: [{ name: "organization_id", value: "org_2" }] }
-    expect(() => kek.wrap(secret, context, {})).toThrow(failure("INVALID_ARGUMENT"))
+  test("a lease KEK refuses another owner or other pairs than its own, and makes or opens nothing", async () => {
+    const [a, b] = [
+      { name: "a", value: "1" },
+      { name: "b", value: "2" },
+    ] as const
+    const { from, lease } = fresh({ covered: [a, b] })
+    const kek = lease()
+    const context = (covered: readonly Pair[], owner = "org_1") => ({ ...inEnvelope(owner), covered })
+    const record = await kek.wrap(secret, context([{ ...a }, { ...b }]), {})
+    const { calls } = from
+    for (const other of [
+      context([a, b], "org_2"),
+      context([]),
+      context([a]),
+      context([a, b, { name: "c", value: "3" }]),
+      context([a, { ...b, value: "3" }]),
+      context([{ ...a, value: "3" }, b]),
+      context([a, { ...b, name: "c" }]),
+      context([{ ...a, name: "c" }, b]),
+    ]) {
+      expect(() => kek.wrap(secret, other, {})).toThrow(failure("INVALID_ARGUMENT"))
+      expect(() => kek.unwrap(record, other, {})).toThrow(failure("INVALID_ARGUMENT"))
+    }
+    expect(from.calls).toBe(calls)
+    for (const owner of ["\ud800", "o".repeat(1025)])
+      expect(() => lease({ owner })).toThrow(failure("INVALID_ARGUMENT"))
   })
 
   test("bytes that are cut, too long or changed, with the lease at hand or not", async () => {
-    const { kek, lease } = fresh()
+    const { from, kek, lease } = fresh()
     const record = await wrapOnce(kek)
     await kek.unwrap(record, inEnvelope(), {})
     for (const reader of [kek, lease(), lease({ ttlMs: 0 })]) {
+      const { calls } = from
       for (let length = 0; length < record.wrapped.length; length++) {
         const cut = { ...record, wrapped: record.wrapped.slice(0, length) }
         await expect(async () => reader.unwrap(cut, inEnvelope(), {})).rejects.toEqual(
@@ -371,6 +527,7 @@ describe("what never passes for a lease", () => {
       await expect(async () => reader.unwrap(longer, inEnvelope(), {})).rejects.toEqual(
         failure("DECRYPTION_FAILED"),
       )
+      expect(from.calls).toBe(calls) // what has the wrong length is no question for the CMK
       for (let i = 0; i < record.wrapped.length; i++) {
         const wrapped = record.wrapped.slice()
         wrapped[i] = (wrapped[i] as number) ^ 1

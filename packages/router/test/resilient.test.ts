@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { createKeyfold, type FailureCode, type FailureDetails, type Kek, KeyfoldError } from "@keyfold/core"
-import { describe, expect, test } from "vitest"
+import { describe, expect, test, vi } from "vitest"
 import { createRouter, type ResilienceOptions, resilient } from "../src/index.ts"
 import { cloud } from "./cloud.ts"
 import { createVault, failure } from "./vault.ts"
@@ -72,6 +72,73 @@ describe("tries", () => {
     const options = { onRequest: () => void requests++ }
     await resilient(counting).wrap(secret, context, options)
     expect([requests, from.calls]).toEqual([3, 3])
+  })
+
+  test("the pauses between them double, with full jitter", async () => {
+    const random = vi.spyOn(Math, "random")
+    try {
+      for (const [jitter, least, most] of [
+        [0, 0, 80],
+        [0.999, 290, 600],
+      ] as const) {
+        random.mockReturnValue(jitter)
+        const { from, kek } = fresh()
+        from.trouble = failing("UNAVAILABLE")
+        const start = performance.now()
+        await expect(wrapWith(kek)).rejects.toEqual(failure("UNAVAILABLE"))
+        const took = performance.now() - start
+        expect(from.calls).toBe(3)
+        expect(took).toBeGreaterThanOrEqual(least)
+        expect(took).toBeLessThan(most)
+      }
+    } finally {
+      random.mockRestore()
+    }
+  })
+
+  test("unwrapping and describing are tried, counted and ended likewise", async () => {
+    const { from, kek } = fresh()
+    const record = await wrapWith(kek)
+    const told: unknown[] = []
+    const native: Kek = {
+      ...from.kek("key"),
+      describe: async (options) => {
+        options.onRequest?.()
+        told.push(options.signal)
+        if (told.length < 3) throw new KeyfoldError("UNAVAILABLE", "trouble")
+        return { state: "enabled" } as never
+      },
+      unwrap: async (record, context, options) => {
+        options.onRequest?.()
+        told.push(options.signal)
+        if (told.length < 3) throw new KeyfoldError("UNAVAILABLE", "trouble")
+        return from.kek("key").unwrap(record, context, options)
+      },
+    }
+    for (const call of [
+      (options: Parameters<Kek["describe"]>[0]) => resilient(native).describe(options),
+      (options: Parameters<Kek["describe"]>[0]) => resilient(native).unwrap(record, context, options),
+    ]) {
+      told.length = 0
+      let requests = 0
+      const { signal } = new AbortController()
+      await call({ signal, onRequest: () => void requests++ })
+      expect(requests).toBe(3)
+      expect(told.every((each) => each instanceof AbortSignal)).toBe(true)
+    }
+  })
+
+  test("what has no name is told as it was, and not tried again", async () => {
+    const { from } = fresh()
+    const failed = new Error("who knows")
+    from.trouble = () => {
+      throw failed
+    }
+    const classify = () => {
+      throw new Error("classify")
+    }
+    await expect(wrapWith(resilient({ ...from.kek("key"), classify }))).rejects.toBe(failed)
+    expect(from.calls).toBe(1)
   })
 
   test("Retry-After is waited for", async () => {
@@ -149,7 +216,7 @@ describe("the deadline", () => {
     const waiting = wrapWith(kek, controller.signal)
     await sleep(0)
     controller.abort(new Error("enough"))
-    await expect(waiting).rejects.toEqual(failure("ABORTED"))
+    await expect(waiting).rejects.toMatchObject({ code: "ABORTED", cause: new Error("enough") })
     const { calls } = from
     await sleep(300)
     expect(from.calls).toBe(calls)
@@ -174,13 +241,31 @@ describe("the breaker", () => {
     const { from, kek } = fresh(options)
     from.trouble = failing("UNAVAILABLE")
     for (let i = 0; i < 3; i++) await expect(wrapWith(kek)).rejects.toThrow("trouble")
-    await expect(wrapWith(kek)).rejects.toMatchObject({ code: "UNAVAILABLE", retryAfterMs: 200 })
+    const open = { code: "UNAVAILABLE", retryAfterMs: 200, side: "network" }
+    await expect(wrapWith(kek)).rejects.toMatchObject(open)
     expect(from.calls).toBe(3)
     from.trouble = () => {}
     await sleep(210)
     await wrapWith(kek)
     await wrapWith(kek)
     expect(from.calls).toBe(5)
+  })
+
+  test("is no failure that is tried again, whatever the KEK calls it, nor one that counts", async () => {
+    const { from } = fresh()
+    const native = { ...from.kek("key"), classify: () => "UNAVAILABLE" as const }
+    const kek = resilient(native, { ...options, maxRetries: 2, breakAfter: 3 })
+    from.trouble = () => {
+      throw new Error("ECONNRESET")
+    }
+    const random = vi.spyOn(Math, "random").mockReturnValue(0)
+    await expect(wrapWith(kek)).rejects.toThrow("ECONNRESET")
+    random.mockReturnValue(0.999)
+    const start = performance.now()
+    await expect(wrapWith(kek)).rejects.toMatchObject({ code: "UNAVAILABLE", retryAfterMs: 200 })
+    expect(performance.now() - start).toBeLessThan(60)
+    random.mockRestore()
+    expect(from.calls).toBe(3)
   })
 
   test("counts calls that hang, also those that the engine gives up", async () => {
@@ -257,6 +342,43 @@ describe("calls at a time", () => {
     expect(from.calls).toBe(3)
   })
 
+  test("a full queue is no outage", async () => {
+    const { from } = fresh()
+    const native = { ...from.kek("key"), classify: () => "UNAVAILABLE" as const }
+    const kek = resilient(native, { maxConcurrent: 1, maxQueued: 0, breakAfter: 2 })
+    from.trouble = () => sleep(30)
+    const answers = await Promise.allSettled(Array.from({ length: 6 }, () => wrapWith(kek)))
+    expect(answers.map(({ status }) => status)).toEqual(["fulfilled", ...Array(5).fill("rejected")])
+    expect((await wrapWith(kek)).leased).toBe(false)
+  })
+
+  test("one who gives up while it waits for its turn is not called for", async () => {
+    const { from, kek } = fresh({ maxConcurrent: 1 })
+    from.trouble = () => sleep(30)
+    const first = wrapWith(kek)
+    const controller = new AbortController()
+    const second = wrapWith(kek, controller.signal)
+    await sleep(5)
+    controller.abort("enough")
+    await expect(second).rejects.toEqual(failure("ABORTED"))
+    await first
+    await sleep(20)
+    expect(from.calls).toBe(1)
+  })
+
+  test("leave no timer behind, and mind nothing that comes too late", async () => {
+    const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === "Timeout").length
+    const { from, kek } = fresh({ deadlineMs: 600_000 })
+    const before = timers()
+    await wrapWith(kek)
+    expect(timers()).toBe(before)
+    const native: Kek = { ...from.kek("key"), unwrap: () => sleep(30).then(() => null as never) }
+    const record = await wrapWith(kek)
+    const late = resilient(native, { deadlineMs: 10 }).unwrap(record, context, {})
+    await expect(late).rejects.toMatchObject({ code: "TIMEOUT", side: "network" })
+    await sleep(40) // a rejection that nobody awaits would fail the run
+  })
+
   test("one that hangs gives its place up at its deadline", async () => {
     const { from, kek } = fresh({ maxConcurrent: 1, deadlineMs: 50 })
     from.trouble = () => (from.calls === 1 ? new Promise(() => {}) : undefined)
@@ -265,11 +387,17 @@ describe("calls at a time", () => {
   })
 })
 
-test("each setting out of range is refused", () => {
-  for (const name of ["deadlineMs", "maxConcurrent", "breakAfter", "breakMs"]) {
-    for (const value of [0, -1, 1.5, "1", Number.NaN]) {
-      expect(() => fresh({ [name]: value })).toThrow(failure("INVALID_ARGUMENT"))
-    }
+test.each([
+  ["deadlineMs", 1, 600_000],
+  ["maxRetries", 0, 10],
+  ["maxConcurrent", 1, 10_000],
+  ["maxQueued", 0, 1_000_000],
+  ["breakAfter", 1, 1_000],
+  ["breakMs", 1, 600_000],
+] as const)("%s is a whole number from %i to %i", (name, least, most) => {
+  for (const value of [least, most]) expect(fresh({ [name]: value }).kek).toBeDefined()
+  for (const value of [least - 1, most + 1, least + 0.5, String(least), Number.NaN]) {
+    expect(() => fresh({ [name]: value })).toThrow(failure("INVALID_ARGUMENT"))
   }
 })
 
