@@ -1,6 +1,6 @@
 /**
- * `pnpm bench [--json] [--quick] [--floor | --peers] [--write | --check]`, `pnpm bench --scale [--json]`: keyfold beside its floor
- * and its peers, each in processes of its own, interleaved.
+ * `pnpm bench [--json] [--quick] [--floor | --peers] [--write | --check]`: keyfold beside its floor and its peers, each in
+ * processes of its own, interleaved. `--scale`, `--leaks` and `--workers` measure something else.
  */
 import { execFile, spawnSync } from "node:child_process"
 import { mkdtempSync, rmSync } from "node:fs"
@@ -40,8 +40,9 @@ export type OwnReport = {
 /** What --json prints; with --peers only the comparison. */
 export type Report = Partial<OwnReport> & Comparison
 
-const HELP = `Usage: pnpm bench [--json] [--quick] [--floor [--rounds N] | --peers] [--write | --check]
+const HELP = `Usage: pnpm bench [--json] [--quick] [--floor [--rounds N] | --peers] [--write | --check] [--node 22|24|26]
        pnpm bench --scale [--json]
+       pnpm bench --workers
        pnpm bench --leaks [--minutes 10] [--json] [--write]
 
 Measures encrypt and decrypt through keyfold's public methods (router, managed provider, durable store) beside plain
@@ -50,8 +51,9 @@ same work, in multiples of keyfold. --json prints the report alone; --quick take
 short warm-up, which shows larger ratios. --floor leaves the other libraries out, and takes --rounds processes of each
 variant (3; more are steadier on a busy machine). --peers measures the other libraries alone; with --write it puts what it found
 in benchmarks/results, pictures and the tables of the documents; with --check it fails where keyfold has fallen far
-behind what is there. --scale measures 1, 1,000 and 1,000,000 KEKs in the durable store instead,
---leaks whether memory grows under a mixed load.
+behind what is there. --node runs all of it on another Node, which npx fetches. --scale measures 1, 1,000 and
+1,000,000 KEKs in the durable store instead, --leaks whether memory grows under a mixed load, --workers what worker
+threads would gain.
 `
 
 /** It takes about two seconds until no part of an operation gets quicker any more (docs/performance.md). */
@@ -70,13 +72,19 @@ const { values: options } = parseArgs({
     scale: { type: "boolean" },
     leaks: { type: "boolean" },
     minutes: { type: "string" },
+    workers: { type: "boolean" },
+    node: { type: "string" },
     help: { type: "boolean" },
   },
 })
 if (options.help) {
   console.log(HELP)
+} else if (options.node !== undefined) {
+  onNode(options.node)
 } else if (options.scale) {
   await import("./scale.ts")
+} else if (options.workers) {
+  await import("./workers.ts")
 } else if (options.leaks) {
   const script = join(import.meta.dirname, "leaks.ts")
   const child = spawnSync(process.execPath, ["--expose-gc", script, ...process.argv.slice(2)], {
@@ -109,6 +117,22 @@ if (options.help) {
   } finally {
     rmSync(folder, { recursive: true })
   }
+}
+
+/** Runs the same on the newest Node of another line. */
+function onNode(line: string): void {
+  if (!/^\d\d$/.test(line)) {
+    console.error("--node is a line of Node, such as 24")
+    process.exitCode = 2
+    return
+  }
+  const given = process.argv
+    .slice(2)
+    .filter((arg, i, all) => !arg.startsWith("--node") && all[i - 1] !== "--node")
+  // On Node 22 node:sqlite says that it is experimental.
+  const quiet = "--disable-warning=ExperimentalWarning"
+  const node = ["--yes", "-p", `node@${line}`, "node", quiet, import.meta.filename, ...given]
+  process.exitCode = spawnSync("npx", node, { stdio: "inherit" }).status ?? 1
 }
 
 async function measureOwn(storePath: string, quick: boolean): Promise<OwnReport> {
