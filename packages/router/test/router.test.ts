@@ -279,6 +279,7 @@ describe("ambiguity", () => {
   const overlapping: [string, KeyContext, string, boolean][] = [
     ["the same match", org, "org_1", false],
     ["neither holds the other", { organization_id: "org_1", user: "u" }, "org_1", false],
+    ["neither holds the other, and one is longer", { ...org, user: "u", zone: "z" }, "org_1", false],
     ["nested, of another owner", { ...both, user: "u" }, "org_2", false],
     ["nested, of the same owner", { ...both, user: "u" }, "org_1", true],
     ["another value of a shared name", { organization_id: "org_1", data_type: "name" }, "org_2", true],
@@ -289,7 +290,11 @@ describe("ambiguity", () => {
     if (_ === "the same match") match = both
     const adding = add(match, { owner })
     if (allowed) await expect(adding).resolves.toBeDefined()
-    else await expect(adding).rejects.toEqual(code("AMBIGUOUS_BINDING"))
+    else {
+      const pairNames = Object.keys(both).filter((name) => name in match)
+      const error = { code: "AMBIGUOUS_BINDING", pairNames: pairNames.toSorted() }
+      await expect(adding).rejects.toMatchObject(error)
+    }
   })
 
   test("is refused when routing as well, whoever made the list", async () => {
