@@ -1,7 +1,7 @@
 /** How the engine calls KEKs: in parallel, under deadlines, cancelled for real, with errors wrapped once. */
 import { getEventListeners } from "node:events"
 import { inspect } from "node:util"
-import { describe, expect, test } from "vitest"
+import { describe, expect, test, vi } from "vitest"
 import {
   createKeyfold,
   type FailureCode,
@@ -272,8 +272,11 @@ describe("what a KEK answers", () => {
       throw new KeyfoldError("KEY_DISABLED", "off")
     }
     const message = "the aws-kms key arn:key/data_type for data_type: no answer within 20 ms"
+    const copied = vi.spyOn(Uint8Array, "from")
     await expect(keyfold.decrypt(envelope, { context })).rejects.toMatchObject({ code: "TIMEOUT", message })
     await new Promise((resolve) => setTimeout(resolve, 80))
+    expect(copied).toHaveBeenCalledTimes(1) // of the secret that came in time: no other is kept
+    copied.mockRestore()
     expect(events.map(({ type, code }) => [type, code])).toEqual([
       ["kek", undefined],
       ["kek", "TIMEOUT"],
