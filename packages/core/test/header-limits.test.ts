@@ -137,6 +137,12 @@ describe("a header that is read", () => {
     }
   })
 
+  test("is as short as one wrap of one byte allows", () => {
+    const shortest = header([wrapOf({ identity: identity(ascii("p"), ascii("k")) })])
+    expect(shortest).toHaveLength(80)
+    expect(reads(shortest)).toBe(true)
+  })
+
   test("a provider whose id only begins like managed, or begins with it, is another provider", () => {
     for (const [id, allowed] of [
       ["m", true],
