@@ -35,8 +35,9 @@ for (const part of parts) {
     reporters: ["clear-text", "progress-append-only", "json"],
     clearTextReporter: { reportTests: false, allowColor: false },
     jsonReporter: { fileName: `coverage/mutation-${part}.json` },
-    incremental: values.again,
-    incrementalFile: `coverage/mutation-${part}.json`,
+    incremental: true,
+    incrementalFile: `coverage/mutation-${part}-kept.json`,
+    force: !values.again,
     coverageAnalysis: "perTest",
     // What runs once, when a file is loaded, would need every test anew for each change.
     ignoreStatic: true,
