@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto"
 import fc from "fast-check"
-import { expect, test } from "vitest"
+import { expect, test, vi } from "vitest"
 import * as node from "../src/crypto-node.ts"
 import * as portable from "../src/crypto-portable.ts"
 import { oneUseKeyForm } from "../src/key-form.ts"
+import { RandomPool } from "../src/random-pool.ts"
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length })
 
@@ -85,4 +86,41 @@ test.each([
   const large = new Uint8Array(200_000)
   backend.fillRandom(large)
   expect(new Set(large).size).toBe(256)
+})
+
+test("pooled bytes are given once, dropped after a second, and by reseed", () => {
+  const fills: number[] = []
+  const pool = new RandomPool((target) => {
+    fills.push(target.length)
+    target.fill(fills.length)
+  })
+  const take = (length = 32) => {
+    const target = new Uint8Array(length)
+    pool.take(target)
+    return new Set(target)
+  }
+  const now = vi.spyOn(performance, "now").mockReturnValue(10_000)
+  try {
+    expect([take(), take()]).toEqual([new Set([1]), new Set([1])])
+    now.mockReturnValue(11_000)
+    expect(take()).toEqual(new Set([1]))
+    // A copy of the process, restored later, would go on here.
+    now.mockReturnValue(11_001)
+    expect(take()).toEqual(new Set([2]))
+    pool.reseed()
+    expect(take()).toEqual(new Set([3]))
+    expect(take(1025)).toEqual(new Set([4])) // more than a quarter of the pool is asked for by itself
+    for (let i = 0; i < 127; i++) expect(take()).toEqual(new Set([3]))
+    expect(take()).toEqual(new Set([5]))
+  } finally {
+    now.mockRestore()
+  }
+  expect(fills).toEqual([4096, 4096, 4096, 1025, 4096])
+  const unpooled = new RandomPool(
+    (target) => target.fill(9),
+    () => false,
+  )
+  const target = new Uint8Array(32)
+  unpooled.take(target)
+  expect(new Set(target)).toEqual(new Set([9]))
 })

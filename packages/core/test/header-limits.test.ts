@@ -47,6 +47,37 @@ const reads = (bytes: Uint8Array) => {
   }
 }
 
+test("the largest header takes less than five milliseconds, whether it is refused or not", () => {
+  const wide = "\u{1f511}"
+  const context = Object.fromEntries(
+    Array.from({ length: 10 }, (_, i) => [`${i}${wide.repeat(119)}`, wide.repeat(500)]),
+  )
+  const embedded = parseContext(context)
+  const wraps = Array.from({ length: 10 }, (_, i) =>
+    wrapOf({
+      identity: identity(ascii("p".repeat(32)), ascii("k".repeat(1024))),
+      ...{ mask: 1 << i, wrapped: new Uint8Array(i < 3 ? 8192 : 500) },
+    }),
+  )
+  const bytes = new Uint8Array(headerLength(wraps, embedded))
+  writeHeader(bytes, immutableBytes(KIND.message, 16, 10), "all", wraps, embedded)
+  expect(bytes.length).toBeGreaterThan(60_000)
+  const disordered = bytes.slice()
+  disordered[bytes.length - MAC_BYTES - 1] = 0 // NUL at the very end of the context
+  for (const [header, allowed] of [
+    [bytes, true],
+    [disordered, false],
+  ] as const) {
+    // The least of several: what else runs on the machine can only add to it.
+    const times = Array.from({ length: 9 }, () => {
+      const started = performance.now()
+      expect(reads(header)).toBe(allowed)
+      return performance.now() - started
+    })
+    expect(Math.min(...times)).toBeLessThan(5)
+  }
+})
+
 describe("a header that is read", () => {
   test("has the magic, and each of its bytes counts", () => {
     const bytes = header([wrapOf()])

@@ -28,6 +28,7 @@ function explain(error: AwsFailure, action: string | undefined): Explanation {
   // The SDK gives Node's connection errors and its own time-outs one name and code; only Node says which call failed.
   if (error.name === "TimeoutError" && error.code === "ETIMEDOUT" && !error.isSystemError) return TIMED_OUT
   if (NETWORK_CODES.has(error.code)) return UNREACHABLE
+  if (CERTIFICATE_CODES.test(error.code)) return UNTRUSTED
   if (error.name === "TimeoutError") return TIMED_OUT
   // An answer that is not of the service: the SDK could not parse it.
   if (error.name === "SyntaxError" || error.status >= 500) return UNREACHABLE
@@ -166,6 +167,8 @@ type SdkError = {
   readonly $response: { readonly statusCode?: number; readonly headers?: Readonly<Record<string, string>> }
 }
 
+/** Of OpenSSL, by way of Node. */
+const CERTIFICATE_CODES = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/
 const NETWORK_CODES: ReadonlySet<string> = new Set([
   "ECONNRESET",
   "ECONNREFUSED",
@@ -256,6 +259,12 @@ const UNREACHABLE: Explanation = {
   code: "UNAVAILABLE",
   what: "AWS KMS cannot be reached, or gave no readable answer",
   fix: "try again later",
+  side: "network",
+}
+const UNTRUSTED: Explanation = {
+  code: "UNAVAILABLE",
+  what: "the certificate of AWS KMS's address is not trusted",
+  fix: "look for a proxy on the way; if it is yours, give Node its authority, with NODE_EXTRA_CA_CERTS",
   side: "network",
 }
 const CLOCK_WAS_OFF: Explanation = {

@@ -14,6 +14,7 @@ import {
   awsKmsClients,
 } from "@keyfold/kek-aws-kms"
 import { type AwsEmulator, startAwsEmulator } from "@keyfold/provider-testkit/aws"
+import { startAzureEmulator } from "@keyfold/provider-testkit/azure"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 
 let emulator: AwsEmulator
@@ -368,6 +369,16 @@ describe("failures", () => {
   test("nobody listens", async () => {
     const kek = kekOf(emulator.createKey(), { endpoint: "http://127.0.0.1:1" })
     expect((await failureOf(() => kek.wrap(SECRET, contextOf(), {}))).code).toBe("UNAVAILABLE")
+  })
+
+  test("a server whose certificate nobody trusts is asked for nothing", async () => {
+    const untrusted = await startAzureEmulator() // any that speaks TLS
+    const kek = kekOf(emulator.createKey(), { endpoint: untrusted.url })
+    const failure = await failureOf(() => kek.wrap(SECRET, contextOf(), {}))
+    const message = expect.stringContaining("certificate")
+    expect(failure).toMatchObject({ code: "UNAVAILABLE", side: "network", message })
+    expect(untrusted.calls).toEqual([])
+    await untrusted.close()
   })
 
   test("an asymmetric key is refused", async () => {

@@ -1,6 +1,7 @@
 import { KeyManagementServiceClient } from "@google-cloud/kms"
 import { KeyfoldError } from "@keyfold/core"
 import type { Fault } from "@keyfold/provider-testkit"
+import { startAzureEmulator } from "@keyfold/provider-testkit/azure"
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest"
 import { type GcpKmsClient, gcpKms } from "../src/index.ts"
 import { type Gcp, newSecret, startGcp, wrapContext } from "./gcp.ts"
@@ -286,4 +287,17 @@ test.each([
   [null, "UNKNOWN"],
 ])("classifies %o as %s", (error, code) => {
   expect(gcpKms({ client: gcp.client }).kek(gcp.emulator.createKey()).classify(error)).toBe(code)
+})
+
+test("a server whose certificate nobody trusts is asked for nothing", async () => {
+  const untrusted = await startAzureEmulator() // any that speaks TLS
+  const { sslCreds: _, ...options } = gcp.emulator.clientOptions()
+  const client = new KeyManagementServiceClient({ ...options, port: Number(new URL(untrusted.url).port) })
+  const kek = gcpKms({ client, timeoutMs: 1_000 }).kek(gcp.emulator.createKey())
+  const error = await failureOf(async () => kek.wrap(newSecret(), wrapContext(), {}))
+  expect(["UNAVAILABLE", "TIMEOUT"]).toContain(error.code)
+  expect(error.side).toBe("network")
+  expect(untrusted.calls).toEqual([])
+  await client.close()
+  await untrusted.close()
 })
