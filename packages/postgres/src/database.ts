@@ -196,7 +196,7 @@ function named(error: unknown): KeyfoldError {
 
 const UNDEFINED_TABLE = "42P01"
 /** Serialization failure, deadlock; and what several processes that make one schema at once can meet. */
-const AGAIN = new Set(["40001", "40P01", "42P06", "42P07", "23505"])
+const AGAIN = new Set(["40001", "40P01", "42P06", "42P07", "42710", "23505"])
 const RETRY = retry(
   handleWhen((error) => AGAIN.has((error as { code?: string }).code ?? "")),
   { maxAttempts: 8, backoff: new ExponentialBackoff({ initialDelay: 10, maxDelay: 500 }) },
