@@ -1,7 +1,7 @@
 /**
- * `pnpm mutate [core] [router] [--files a.ts,b.ts] [--again]`: changes core's format, context and engine, and the router, one place
- * at a time, and counts the changes that no test notices. docs/mutation.md has the figures. A file of 300 lines takes some
- * ten minutes on two cores. `--again` keeps what the last run found, but for what a changed test or source may answer otherwise.
+ * `pnpm mutate [core] [router] [--files a.ts,b.ts] [--again]`: changes core's format, context and engine, and the router, one
+ * place at a time, and counts the changes that no test notices. All of it takes about an hour on two cores; docs/mutation.md
+ * has the figures. `--again` keeps what the last run found, but for what a changed test or source may answer otherwise.
  */
 import { mkdirSync } from "node:fs"
 import { parseArgs } from "node:util"
@@ -21,6 +21,15 @@ const { positionals, values } = parseArgs({
   options: { files: { type: "string" }, again: { type: "boolean", default: false } },
 })
 const parts = (positionals.length === 0 ? Object.keys(PARTS) : positionals) as Part[]
+const unknown = parts.find((part) => !Object.hasOwn(PARTS, part))
+if (unknown !== undefined || (values.files !== undefined && parts.length !== 1)) {
+  console.error(
+    unknown === undefined
+      ? "--files are those of one part: pnpm mutate core --files context.ts"
+      : `there is no part ${unknown}, only ${Object.keys(PARTS).join(" and ")}`,
+  )
+  process.exit(2)
+}
 mkdirSync("coverage", { recursive: true })
 for (const part of parts) {
   // Tells vitest.config.ts, in processes of Stryker's own, which tests to run.
